@@ -1,0 +1,244 @@
+"""The published format of a release: its tables, columns and types, and how they are read and verified.
+
+A release is a Hugging Face dataset folder. Format version 1:
+
+    README.md                    the data card; its YAML names the configs below
+    manifest.json                sha256 of every other file, content hash, recipe, snapshot, versions
+    <table>/<split>-00000-of-0000N.parquet
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mkg_builder.errors import DataError
+from mkg_builder.graph import SPLITS
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+CARD = "README.md"
+
+_text, _texts = pa.string(), pa.list_(pa.field("element", pa.string()))
+_image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """One table of the format: its splits and its columns; `full` is the one split of an unsplit table."""
+
+    name: str
+    splits: tuple[str, ...]
+    columns: pa.Schema
+    description: str
+
+
+def _table(name: str, splits: tuple[str, ...], description: str, /, **columns: pa.DataType) -> TableFormat:
+    required = {"id", "type", "head", "relation", "tail", "name", "label"}
+    fields = [pa.field(column, kind, nullable=column not in required) for column, kind in columns.items()]
+    return TableFormat(name, splits, pa.schema(fields), description)
+
+
+_count = pa.int64()
+TABLES = {
+    table.name: table
+    for table in (
+        _table("triples", SPLITS, "One fact a row.",
+               head=_text, relation=_text, tail=_text, source=_text),
+        _table("entities", ("full",), "Every entity: its name, its text if it has one, where else it is known.",
+               id=_text, type=_text, label=_text, text=_text, same_as=_texts, sources=_texts,
+               split=_text, has_image=pa.bool_(), has_text=pa.bool_()),
+        _table("relations", ("full",), "Every relation, the types it joins, its prompt and its triples per split.",
+               name=_text, domain=_text, range=_text, prompt=_text, inverse=_text,
+               train=_count, validation=_count, test=_count),
+        _table("artworks", ("full",), "Every entity that may have a picture; null where there is none.",
+               id=_text, label=_text, image=_image, image_sha256=_text, image_format=_text,
+               width=pa.int32(), height=pa.int32(), image_address=_text, image_status=_text, split=_text),
+        _table("modality_availability", ("full",), "How many entities and triples have which modality.",
+               scope=_text, name=_text, split=_text, modality=_text, count=_count, total=_count),
+        _table("dropped", ("full",), "What a cleaning rule took out, and why.",
+               id=_text, rule=_text, detail=_text),
+    )
+}  # fmt: skip
+
+
+class ReleaseError(DataError):
+    """A folder that is not a whole, unaltered release of this format."""
+
+
+def shard_path(table: str, split: str, shard: int = 0, shards: int = 1) -> str:
+    """Where a shard lies in the release, by the Hub's naming."""
+    return f"{table}/{split}-{shard:05d}-of-{shards:05d}.parquet"
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """The table's schema with the `huggingface` metadata that makes `datasets` read its features."""
+    columns = TABLES[table].columns
+    features = {field.name: _feature(field.type) for field in columns}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}}, sort_keys=True)}
+    return columns.with_metadata(metadata)
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if kind == _image:
+        return {"_type": "Image"}
+    if pa.types.is_list(kind):
+        return {"_type": "List", "feature": _feature(kind.value_type)}
+    return {"_type": "Value", "dtype": "bool" if pa.types.is_boolean(kind) else str(kind)}
+
+
+def features(table: str) -> list[dict[str, Any]]:
+    """The table's features as `dataset_info` in a card writes them."""
+    listed: list[dict[str, Any]] = []
+    for field in TABLES[table].columns:
+        kind = _feature(field.type)
+        if kind["_type"] == "Image":
+            listed.append({"name": field.name, "dtype": "image"})
+        elif kind["_type"] == "List":
+            listed.append({"name": field.name, "list": kind["feature"]["dtype"]})
+        else:
+            listed.append({"name": field.name, "dtype": kind["dtype"]})
+    return listed
+
+
+def read_manifest(release: Path) -> dict[str, Any]:
+    """The release's manifest.
+
+    Raises:
+        ReleaseError: there is none, it is not JSON, or its format version is not ours.
+    """
+    path = release / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ReleaseError(f"{release} is no release: it has no {MANIFEST}; make one with: mkgb build") from None
+    except (ValueError, RecursionError) as error:
+        raise ReleaseError(f"{path} is not JSON ({error}); build or download the release again") from None
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION:
+        raise ReleaseError(f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}")
+    return manifest  # type: ignore[no-any-return]
+
+
+def verify_files(release: Path, manifest: dict[str, Any]) -> list[str]:
+    """What is missing, altered or extra in the release, one line each; empty when it is whole."""
+    problems = []
+    listed = manifest["files"]
+    for name, entry in sorted(listed.items()):
+        path = release / name
+        if not path.is_file():
+            problems.append(f"{name} is missing")
+        elif path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
+            problems.append(f"{name} is altered: its sha256 is not the manifest's")
+    present = {str(path.relative_to(release)) for path in release.rglob("*") if path.is_file()}
+    hidden = {name for name in present if name.startswith(".")}  # .gitattributes, .cache of the Hub client
+    problems += [f"{name} is not in the manifest" for name in sorted(present - hidden - set(listed) - {MANIFEST})]
+    return problems
+
+
+def require_whole(release: Path) -> dict[str, Any]:
+    """The manifest of a release whose every byte is as it was written.
+
+    Raises:
+        ReleaseError: any file is missing, altered or extra.
+    """
+    manifest = read_manifest(release)
+    problems = verify_files(release, manifest)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ReleaseError(f"{release}: {problems[0]}{more}; build or download it again")
+    return manifest
+
+
+def table_files(release: Path, table: str, split: str) -> list[Path]:
+    """The shards of one split of a table, in order."""
+    return sorted((release / table).glob(f"{split}-*-of-*.parquet"))
+
+
+def read_table(release: Path, table: str, split: str = "full", columns: list[str] | None = None) -> pa.Table:
+    """One split of a table, page checksums verified, columns and types as the format says.
+
+    Raises:
+        ReleaseError: a shard is missing or unreadable, or a column is missing or of another type.
+    """
+    return pa.concat_tables([_read_shard(path, table, columns) for path in _require_files(release, table, split)])
+
+
+def iter_pictures(release: Path, batch_rows: int = 64) -> Iterator[tuple[str, bytes]]:
+    """Entity id and picture bytes of every artwork that has a picture, in bounded memory."""
+    for path in _require_files(release, "artworks", "full"):
+        parquet = _open(path)
+        for batch in parquet.iter_batches(batch_size=batch_rows, columns=["id", "image"]):
+            for entity, image in zip(batch["id"].to_pylist(), batch["image"].to_pylist(), strict=True):
+                if image is not None:
+                    yield entity, image["bytes"]
+
+
+def _require_files(release: Path, table: str, split: str) -> list[Path]:
+    files = table_files(release, table, split)
+    if not files:
+        raise ReleaseError(f"{release} has no {shard_path(table, split)}; build or download it again")
+    return files
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ReleaseError(f"{path} is not readable Parquet ({str(error).splitlines()[0]})") from None
+
+
+def _read_shard(path: Path, table: str, columns: list[str] | None) -> pa.Table:
+    parquet = _open(path)
+    wanted = TABLES[table].columns
+    found = parquet.schema_arrow
+    for field in wanted:
+        if field.name not in found.names:
+            raise ReleaseError(f"{path}: no column {field.name!r}; it has {', '.join(found.names)}")
+        if found.field(field.name).type != field.type:
+            raise ReleaseError(f"{path}: column {field.name!r} is {found.field(field.name).type}, not {field.type}")
+    try:
+        return parquet.read(columns=columns or wanted.names).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise ReleaseError(f"{path} is damaged ({str(error).splitlines()[0]})") from None
+
+
+def content_sha256(table: str, rows: pa.Table) -> str:
+    """A hash of what a table says, independent of Parquet, of row order and of any library.
+
+    sha256 over the schema line, then every row in byte order, its cells as length-prefixed UTF-8
+    (`-` for null). Pictures count through their own sha256, so the `image` column is left out.
+    """
+    names = [name for name in TABLES[table].columns.names if name != "image"]
+    cells = [[_cell(value) for value in rows[name].to_pylist()] for name in names]
+    digest = hashlib.sha256(f"{table}({','.join(names)})\n".encode())
+    for row in sorted(b"".join(row) for row in zip(*cells, strict=True)):
+        digest.update(row)
+    return digest.hexdigest()
+
+
+def _cell(value: Any) -> bytes:
+    if value is None:
+        return b"-"
+    if isinstance(value, list):
+        inner = b"".join(_cell(item) for item in value)
+        return b"%d[" % len(inner) + inner
+    text = str(value).encode()
+    return b"%d:" % len(text) + text
+
+
+def combine_hashes(hashes: Iterable[tuple[str, str]]) -> str:
+    """One hash of several named ones, for example of every split of every table."""
+    lines = sorted(f"{name} {digest}\n" for name, digest in hashes)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

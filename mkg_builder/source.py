@@ -1,0 +1,139 @@
+"""The seam for new sources: what a source must do, and what it is given to do it with."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from mkg_builder.graph import Dropped, Entity, Triple
+
+
+class SourceOptions(BaseModel):
+    """What a recipe may set for a source; a source declares its own by subclassing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer as the snapshot holds it.
+
+    Attributes:
+        key: what was asked, `<endpoint>:<path>?<query>`, free of secrets and of the machine asked.
+        status: the HTTP status; 200 for what a file or a program answered.
+        body: the bytes exactly as received, content encodings undone.
+        media_type: as the source declared it, without parameters.
+    """
+
+    key: str
+    status: int
+    body: bytes
+    media_type: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the source answered with what was asked for."""
+        return self.status == 200
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question: its snapshot key, the address to ask, and what answers are final.
+
+    Attributes:
+        key: names the answer in the snapshot for ever; the same question has the same key on any machine.
+        url: where to ask now.
+        follow: whether redirects are followed; where they are not, the redirect itself is the answer.
+        accept: how the media type of a good answer must begin ("image/"); any when empty.
+    """
+
+    key: str
+    url: str
+    follow: bool = True
+    accept: str = ""
+
+
+class SourceContext(ABC):
+    """All that a source may touch: its options, the network, the snapshot, and the record of what was left out.
+
+    Attributes:
+        name: the source's name in the recipe, to sign entities and triples with.
+        folder: where the recipe lies; files that belong to the recipe are found from here.
+        limit: at most so many artworks, or None.
+    """
+
+    name: str
+    folder: Path
+    limit: int | None
+
+    @abstractmethod
+    def endpoint(self, name: str) -> str:
+        """The base address of one of the recipe's endpoints, without a trailing slash."""
+
+    @abstractmethod
+    def get(self, request: Request) -> Answer:
+        """The answer to a request: from the snapshot, else from the network, then kept.
+
+        Raises:
+            UpstreamError: the network did not answer, or the snapshot has no answer and this is an offline step.
+        """
+
+    @abstractmethod
+    def get_all(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """The answers to many requests, in their order, several asked at a time."""
+
+    @abstractmethod
+    def put(self, key: str, body: bytes, media_type: str) -> None:
+        """Keep an answer that a file or a program gave."""
+
+    @abstractmethod
+    def has(self, key: str) -> bool:
+        """Whether the snapshot holds an answer for this key."""
+
+    @abstractmethod
+    def drop(self, dropped: Dropped) -> None:
+        """Write down something that is left out of the graph, and why."""
+
+    @abstractmethod
+    def leftover(self, field_name: str) -> None:
+        """Report a field that the source sent and nobody reads, once per name."""
+
+    @abstractmethod
+    def progress(self, done: int, total: int | None) -> None:
+        """Say how far the current step has come."""
+
+
+class Source(ABC):
+    """A place where knowledge comes from.
+
+    Subclass it, declare `Options`, write the two methods. `fetch` stores raw answers and interprets
+    nothing that it need not; `read` works from the stored answers alone and may be run any number of times.
+    """
+
+    Options: ClassVar[type[SourceOptions]] = SourceOptions
+
+    def __init__(self, options: SourceOptions) -> None:
+        self.options: Any = options
+
+    @abstractmethod
+    def fetch(self, context: SourceContext) -> None:
+        """Ask everything, through the context, which keeps every answer."""
+
+    @abstractmethod
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        """Entities and triples from the kept answers, each naming its source; never asks the network."""
+
+
+@dataclass
+class Observations:
+    """What reading the sources brought to light besides entities and triples."""
+
+    dropped: list[Dropped] = field(default_factory=list)
+    leftovers: dict[str, set[str]] = field(default_factory=dict)
+
+
+Progress = Callable[[str, int, int | None], None]
+"""Told of progress: the stage, how many are done, of how many (None: unknown)."""

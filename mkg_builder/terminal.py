@@ -1,0 +1,110 @@
+"""What both commands share at the terminal: tables, progress, and errors as one line with an exit code."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from mkg_builder.errors import MkgError, StorageError
+
+out, err = Console(), Console(stderr=True)
+
+Advance = Callable[[str, int, int | None], None]
+"""Told of progress: what is being done, how many are done, of how many (None: unknown)."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: object) -> str:
+    r"""Text from outside as one safe line: control and bidirectional characters in `\x1b` form."""
+    flat = str(text).replace("\n", "\\n")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", flat)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on standard output; numbers to the right, floats with three digits."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for i, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    out.print(table)
+
+
+def _cell(value: object) -> Text:
+    if value is None:
+        return Text("–")
+    if isinstance(value, float):
+        return Text(f"{value:.3f}")
+    return Text(f"{value:,}" if isinstance(value, int) else visible(value))
+
+
+def say(line: str) -> None:
+    """One plain line on standard output."""
+    out.print(Text(visible(line)), soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """One line on standard error: progress in words, warnings."""
+    err.print(Text(visible(line)), soft_wrap=True, style="dim")
+
+
+def show_json(value: Any) -> None:
+    """Machine-readable output: one JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def progress_bar() -> Iterator[Advance]:
+    """A progress bar with rate and remaining time on standard error; nothing when it is not a terminal."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def advance(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(visible(stage), total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield advance
+
+
+def run(app: typer.Typer, program: str) -> None:
+    """Run a command line; an error becomes one line on standard error and its exit code.
+
+    `--debug` anywhere on the command line, or VLKGE_DEBUG=1, shows the traceback instead.
+    """
+    debug = "--debug" in sys.argv or os.environ.get("VLKGE_DEBUG") == "1"
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except MkgError as error:
+        _fail(program, str(error), error.exit_code, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has had enough
+        sys.exit(141)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(program, f"{where}{error.strerror or error}", StorageError.exit_code, debug)
+    except KeyboardInterrupt:
+        _fail(program, "interrupted; what is done is kept, the same command goes on from there", 130, debug)
+
+
+def _fail(program: str, line: str, code: int, debug: bool) -> None:
+    err.print(Text(f"{program}: {visible(line)}"), soft_wrap=True, style="red")
+    if debug:
+        err.print_exception()
+    sys.exit(code)
