@@ -114,7 +114,12 @@ class KnowledgeGraph:
 
     def count_triples(self) -> Counter[str]:
         """Triples per relation."""
-        return Counter(triple.relation for triple in self.triples)
+        return count_relations(self.triples)
+
+
+def count_relations(triples: Iterable[Triple]) -> Counter[str]:
+    """Triples per relation."""
+    return Counter(triple.relation for triple in triples)
 
 
 def entity_type(entity_id: str) -> str:

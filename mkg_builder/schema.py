@@ -212,14 +212,28 @@ def content_sha256(table: str, rows: pa.Table) -> str:
     """A hash of what a table says, independent of Parquet, of row order and of any library.
 
     sha256 over the schema line, then every row in byte order, its cells as length-prefixed UTF-8
-    (`-` for null). Pictures count through their own sha256, so the `image` column is left out.
+    (`-` for null); the `image` column is left out, `image_sha256` stands for it.
     """
-    names = [name for name in TABLES[table].columns.names if name != "image"]
+    names = _cells(TABLES[table])
     cells = [[_cell(value) for value in rows[name].to_pylist()] for name in names]
     digest = hashlib.sha256(f"{table}({','.join(names)})\n".encode())
     for row in sorted(b"".join(row) for row in zip(*cells, strict=True)):
         digest.update(row)
     return digest.hexdigest()
+
+
+def release_content_sha256(release: Path) -> str:
+    """The content hash of a whole release, computed from its tables."""
+    return combine_hashes(
+        (f"{table.name}/{split}", content_sha256(table.name, read_table(release, table.name, split, _cells(table))))
+        for table in TABLES.values()
+        for split in table.splits
+    )
+
+
+def _cells(table: TableFormat) -> list[str]:
+    """The columns that count for the content hash; pictures count through their own sha256."""
+    return [name for name in table.columns.names if name != "image"]
 
 
 def _cell(value: Any) -> bytes:

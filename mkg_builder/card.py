@@ -1,0 +1,108 @@
+"""The data card of a release: front matter that the Hub understands, and a page that people read."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from mkg_builder import schema
+from mkg_builder.graph import SPLITS, KnowledgeGraph, Triple, count_relations
+from mkg_builder.recipe import Recipe
+from mkg_builder.statistics import Availability
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
+         (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))  # fmt: skip
+
+
+def template_folder() -> Path:
+    """Where the card template lies: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "data_cards"
+    return inside if inside.is_dir() else package.parent / "data_cards"
+
+
+def render_card(
+    recipe: Recipe,
+    version: str,
+    marks: Sequence[str],
+    graph: KnowledgeGraph,
+    splits: Mapping[str, tuple[Triple, ...]],
+    counts: Sequence[Availability],
+) -> str:
+    """The card as Markdown with YAML front matter; all that comes from sources is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template_folder()),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701  (Markdown; the `cell` filter escapes what is not ours)
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["cell"] = cell
+    per_split = {split: count_relations(splits[split]) for split in SPLITS}
+    return environment.get_template("TEMPLATE.md").render(
+        front_matter=front_matter(recipe, len(graph.triples)),
+        recipe=recipe,
+        version=version,
+        marks=marks,
+        entities=sorted(graph.count_entities().items()),
+        relations=sorted(recipe.relations.items()),
+        per_split=per_split,
+        splits=SPLITS,
+        entity_table=pivot(counts, "entity_type"),
+        relation_table=pivot(counts, "relation"),
+        dropped=sorted(Counter(dropped.rule for dropped in graph.dropped).items()),
+        tables=schema.TABLES.values(),
+    )
+
+
+def front_matter(recipe: Recipe, triples: int) -> str:
+    """The YAML block: licence, tags, size, and a config per table."""
+    fields: dict[str, Any] = {
+        "language": [recipe.language],
+        "license": recipe.license,
+        "license_name": recipe.license_name,
+        "license_link": recipe.license_link,
+        "pretty_name": recipe.title,
+        "size_categories": [next((name for limit, name in SIZES if triples < limit), "n>100M")],
+        "task_categories": ["graph-ml"],
+        "tags": sorted({*recipe.tags, "knowledge-graph", "multimodal"}),
+        "configs": [
+            {
+                "config_name": table.name,
+                "data_files": [{"split": split, "path": f"{table.name}/{split}-*.parquet"} for split in table.splits],
+                **({"default": True} if table.name == "triples" else {}),
+            }
+            for table in schema.TABLES.values()
+        ],
+        "dataset_info": [
+            {"config_name": table.name, "features": schema.features(table.name)} for table in schema.TABLES.values()
+        ],
+    }
+    present = {name: value for name, value in fields.items() if value is not None}
+    return yaml.safe_dump(present, sort_keys=False, allow_unicode=True, width=100)
+
+
+def pivot(counts: Sequence[Availability], scope: str) -> tuple[list[str], list[tuple[str, str, list[int], int]]]:
+    """Counts as a table: the modalities that occur, and a row (name, split, count per modality, total)."""
+    chosen = [count for count in counts if count.scope == scope]
+    columns = sorted({count.modality for count in chosen})
+    rows: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for count in chosen:
+        rows[count.name, count.split][count.modality] = count.count
+    order = {split: place for place, split in enumerate((*SPLITS, "none"))}
+    return columns, [
+        (name, split, [row.get(column, 0) for column in columns], sum(row.values()))
+        for (name, split), row in sorted(rows.items(), key=lambda item: (item[0][0], order[item[0][1]]))
+    ]
+
+
+def cell(text: object) -> str:
+    """Text from outside, safe in a Markdown table: no markup, no HTML, one line."""
+    flat = " ".join(str(text).split())
+    for sign in "\\`*_{}[]()#+!|~":
+        flat = flat.replace(sign, "\\" + sign)
+    return flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,205 @@
+"""mkgb: build versioned multimodal knowledge graphs. Parses, makes one call, prints."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mkg_builder import __version__, terminal
+from mkg_builder.errors import UsageError
+from mkg_builder.source import Progress
+
+app = typer.Typer(
+    help="Build versioned multimodal knowledge graphs from recipes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path to a YAML file.")]
+ReleaseFolder = Annotated[Path, typer.Argument(metavar="RELEASE", help="A release folder, as `mkgb build` writes it.")]
+Workspace = Annotated[
+    Path, typer.Option(envvar="MKGB_WORKSPACE", help="The folder for snapshots and releases.", show_default=True)
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many artworks.")]
+Endpoint = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=URL", help="Ask this address instead of the recipe's.")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: dotted.key=value.")
+]
+Contact = Annotated[
+    str | None, typer.Option(envvar="MKGB_CONTACT", help="Your e-mail or web page; live hosts are told who asks.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
+
+DEFAULT_WORKSPACE = Path("workspace")
+
+
+@app.callback(invoke_without_command=True)
+def root(  # --debug is taken by terminal.run; it is declared here to be found in --help
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    _debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (anywhere on the line).")
+    ] = False,
+) -> None:
+    """Build versioned multimodal knowledge graphs from recipes."""
+    if version:
+        terminal.say(f"mkgb {__version__}")
+        raise typer.Exit
+
+
+@app.command("list", epilog="Example: mkgb list")
+def list_recipes(as_json: AsJson = False) -> None:
+    """The recipes that come with the package."""
+    from mkg_builder.recipe import load_recipe, shipped_recipes
+
+    recipes = {name: load_recipe(path) for name, path in shipped_recipes().items()}
+    if as_json:
+        terminal.show_json([{"name": r.name, "version": r.version, "title": r.title} for r in recipes.values()])
+    else:
+        rows = [(name, recipe.version, ", ".join(recipe.sources), recipe.title) for name, recipe in recipes.items()]
+        terminal.show_table("Recipes", ("recipe", "version", "sources", "title"), rows)
+
+
+@app.command(epilog="Example: mkgb fetch wikiart-v1 --contact you@example.org")
+def fetch(
+    recipe: RecipeName,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    limit: Limit = None,
+    endpoint: Endpoint = None,
+    override: Set = None,
+    contact: Contact = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a recipe's sources into its snapshot; run it again to go on where it stopped."""
+    from mkg_builder import build as spine
+
+    job = spine.Job(recipe, workspace, limit, False, _pairs(endpoint), tuple(override or ()), contact)
+    with _progress(quiet) as advance:
+        report = spine.fetch(job, advance)
+    if as_json:
+        terminal.show_json({**asdict(report), "snapshot": str(report.snapshot)})
+    else:
+        terminal.say(f"{report.added:,} answers fetched, {report.answers:,} in {report.snapshot}")
+
+
+@app.command(epilog="Example: mkgb build demo --workspace workspace")
+def build(
+    recipe: RecipeName,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    limit: Limit = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    endpoint: Endpoint = None,
+    override: Set = None,
+    contact: Contact = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build a release from a recipe: fetch what is missing, clean, split, check, write."""
+    from mkg_builder import build as spine
+    from mkg_builder.summary import summarise
+
+    job = spine.Job(recipe, workspace, limit, offline, _pairs(endpoint), tuple(override or ()), contact)
+    with _progress(quiet) as advance:
+        report = spine.build(job, advance)
+    if not quiet:
+        for finding in report.findings:
+            terminal.note(f"{finding.level}: {finding.check}: {finding.message}")
+    facts = summarise(report.release)
+    if as_json:
+        terminal.show_json(facts | {"fetched": report.fetched, "findings": [asdict(f) for f in report.findings]})
+    else:
+        _show_counts(facts)
+        terminal.say(f"{report.fetched:,} answers fetched; release: {report.release}")
+
+
+@app.command(epilog="Example: mkgb check workspace/releases/demo-1.0.0")
+def check(release: ReleaseFolder, as_json: AsJson = False) -> None:
+    """Prove a release: every byte, the format's promises, leakage, the recipe's expectations."""
+    from mkg_builder.checks import check_release, raise_on_errors
+
+    findings = check_release(release)
+    if as_json:
+        terminal.show_json([asdict(finding) for finding in findings])
+    elif findings:
+        terminal.show_table("Findings", ("level", "check", "what"), [(f.level, f.check, f.message) for f in findings])
+    raise_on_errors(findings)
+    if not as_json:
+        terminal.say(f"{release} is whole and sound" + (f", with {len(findings)} warnings" if findings else ""))
+
+
+@app.command(epilog="Example: mkgb show workspace/releases/demo-1.0.0")
+def show(
+    release: ReleaseFolder,
+    samples: Annotated[int, typer.Option(min=0, help="How many artworks to show.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """What is in a release: counts, modality availability, samples."""
+    from mkg_builder.summary import summarise
+
+    facts = summarise(release, samples)
+    if as_json:
+        terminal.show_json(facts)
+        return
+    _show_counts(facts)
+    rows = [
+        (
+            s["id"],
+            s["label"],
+            f"{s['width']} x {s['height']}" if s["width"] else s["image_status"],
+            "; ".join(s["facts"]),
+        )
+        for s in facts["samples"]
+    ]
+    if rows:
+        terminal.show_table("Samples", ("artwork", "label", "picture", "facts"), rows)
+
+
+def _show_counts(facts: dict[str, Any]) -> None:
+    from mkg_builder.card import pivot
+    from mkg_builder.statistics import Availability
+
+    terminal.say(f"{facts['name']} {facts['version']}")
+    for mark in facts["marks"]:
+        terminal.say(f"  marked: {mark}")
+    relations = [
+        (r["name"], f"{r['domain']} → {r['range']}", r["train"], r["validation"], r["test"]) for r in facts["relations"]
+    ]
+    terminal.show_table("Triples", ("relation", "joins", "train", "validation", "test"), relations)
+    counts = [Availability(**row) for row in facts["modality_availability"]]
+    for title, scope in (("Modality availability, entities", "entity_type"), ("Head → tail, triples", "relation")):
+        columns, rows = pivot(counts, scope)
+        named = ("type" if scope == "entity_type" else "relation", "split", *columns, "all")
+        terminal.show_table(title, named, [(name, split, *cells, total) for name, split, cells, total in rows])
+    for rule, count in facts["dropped"].items():
+        terminal.say(f"dropped by {rule}: {count:,}")
+
+
+def _pairs(values: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for value in values or ():
+        name, equals, url = value.partition("=")
+        if not equals or not url.startswith(("http://", "https://")):
+            raise UsageError(f"--endpoint {value}: write it as NAME=URL with an http or https address")
+        pairs[name] = url.rstrip("/")
+    return pairs
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress | None]:
+    if quiet:
+        yield None
+        return
+    with terminal.progress_bar() as advance:
+        yield advance
+
+
+def main() -> None:
+    """The entry point."""
+    terminal.run(app, "mkgb")

@@ -1,0 +1,102 @@
+"""What a source is given while it fetches and while it reads."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from typing_extensions import override
+
+from mkg_builder.errors import UpstreamError
+from mkg_builder.graph import Dropped
+from mkg_builder.http import Client
+from mkg_builder.snapshot import Snapshot
+from mkg_builder.source import Answer, Observations, Progress, Request, SourceContext
+
+WORKERS = 8
+CONSECUTIVE_FAILURES = 20
+"""So many unanswered requests in a row mean that the source is down, not that one answer is broken."""
+
+
+class SnapshotContext(SourceContext):
+    """A source's context over a snapshot; without a client it reads only what is there.
+
+    An answer that is absent has status 0, so that a source treats "never fetched" like any other failure.
+
+    Attributes:
+        failures: what could not be fetched, as lines; the next run asks again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        snapshot: Snapshot,
+        endpoints: Mapping[str, str],
+        limit: int | None = None,
+        client: Client | None = None,
+        advance: Progress | None = None,
+    ) -> None:
+        self.name, self.folder, self.limit = name, folder, limit
+        self._snapshot, self._endpoints, self._client = snapshot, endpoints, client
+        self._advance = advance
+        self.observations = Observations()
+        self.failures: list[str] = []
+        self._in_a_row = 0
+
+    @override
+    def endpoint(self, name: str) -> str:
+        return self._endpoints[name].rstrip("/")
+
+    @override
+    def get(self, request: Request) -> Answer:
+        kept = self._snapshot.get(request.key)
+        if kept is not None:
+            return kept
+        if self._client is None:
+            return Answer(request.key, 0, b"", "")
+        try:
+            answer = self._client.ask(request)
+        except UpstreamError as error:
+            self._count_failure(error)
+            return Answer(request.key, 0, b"", "")
+        self._in_a_row = 0
+        self._snapshot.put(answer)
+        return answer
+
+    def _count_failure(self, error: UpstreamError) -> None:
+        self.failures.append(str(error))
+        self._in_a_row += 1
+        if self._in_a_row >= CONSECUTIVE_FAILURES or len(self._snapshot) == 0:
+            raise error
+
+    @override
+    def get_all(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        if self._client is None:
+            yield from map(self.get, requests)
+            return
+        pool = ThreadPoolExecutor(max_workers=WORKERS)
+        try:
+            yield from pool.map(self.get, requests)
+        finally:
+            pool.shutdown(cancel_futures=True)  # on a fault or Ctrl-C, what is queued is not asked any more
+
+    @override
+    def put(self, key: str, body: bytes, media_type: str) -> None:
+        self._snapshot.put(Answer(key, 200, body, media_type))
+
+    @override
+    def has(self, key: str) -> bool:
+        return key in self._snapshot
+
+    @override
+    def drop(self, dropped: Dropped) -> None:
+        self.observations.dropped.append(dropped)
+
+    @override
+    def leftover(self, field_name: str) -> None:
+        self.observations.leftovers.setdefault(self.name, set()).add(field_name)
+
+    @override
+    def progress(self, done: int, total: int | None) -> None:
+        if self._advance is not None:
+            self._advance(self.name, done, total)

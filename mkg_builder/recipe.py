@@ -1,0 +1,184 @@
+"""Recipe: all that makes one knowledge graph, as publishable metadata; strict about what it does not know."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from mkg_builder.errors import RecipeError, UnknownNameError
+from mkg_builder.strict import Strict, parse_yaml, set_dotted, validate
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
+class Limit(Strict):
+    """How often a host may be asked."""
+
+    per_second: float | None = Field(None, gt=0)
+    per_hour: int | None = Field(None, gt=0)
+    parallel: int = Field(1, ge=1, le=16)
+
+
+class SourceRecipe(Strict):
+    """One source: what reads it, its options, where it is, how politely it is asked."""
+
+    use: str
+    options: dict[str, Any] = {}
+    endpoints: dict[Name, str] = {}
+    hosts: list[str] = []
+    limits: dict[str, Limit] = {}
+
+
+class TypeRecipe(Strict):
+    """One entity type: what a text encoder may read of it, and whether it may have a picture."""
+
+    text: Literal["label", "source", "none"] = "label"
+    image: bool = False
+    prompt: str | None = None
+
+
+class RelationRecipe(Strict):
+    """One relation: the types it joins, the sentence that asks for its tail, its mirror."""
+
+    domain: str
+    range: str
+    prompt: str | None = None
+    inverse: str | None = None
+
+
+class BinRule(Strict):
+    """Years become periods of so many years, under a relation of their own."""
+
+    into: str
+    years: int = Field(50, ge=1)
+
+
+class CleaningRecipe(Strict):
+    """What is taken out or rewritten, each rule on its own switch."""
+
+    require_image: bool = False
+    require: list[str] = []
+    normalise_names: bool = True
+    min_frequency: dict[str, Annotated[int, Field(ge=1)]] = {}
+    bins: dict[str, BinRule] = {}
+
+
+class SplitRecipe(Strict):
+    """How triples are divided; `unseen` names the type whose held-out members training never meets."""
+
+    policy: Literal["inductive", "transductive"]
+    unseen: str | None = None
+    seed: int = 0
+    validation: float = Field(0.1, ge=0, lt=1)
+    test: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "SplitRecipe":
+        if (self.policy == "inductive") != (self.unseen is not None):
+            raise ValueError("an inductive split names its `unseen` type, a transductive one does not")
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must leave something to train on")
+        return self
+
+
+class Bounds(Strict):
+    """The least and the most that is believable."""
+
+    min: int | None = None
+    max: int | None = None
+
+
+class Expectations(Strict):
+    """How many entities of each type and triples of each relation there should be."""
+
+    entities: dict[str, Bounds] = {}
+    relations: dict[str, Bounds] = {}
+
+
+class Recipe(Strict):
+    """One knowledge graph, from its sources to its card."""
+
+    name: Name
+    title: str
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    license: str
+    license_name: str | None = None
+    license_link: str | None = None
+    description: str
+    language: str = "en"
+    tags: list[str] = []
+    citation: str | None = None
+    sources: dict[Name, SourceRecipe] = Field(min_length=1)
+    types: dict[Name, TypeRecipe] = Field(min_length=1)
+    relations: dict[Name, RelationRecipe] = Field(min_length=1)
+    cleaning: CleaningRecipe = CleaningRecipe()
+    split: SplitRecipe
+    expectations: Expectations = Expectations()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        for name, relation in self.relations.items():
+            self._known("types", relation.domain, f"relations.{name}.domain")
+            self._known("types", relation.range, f"relations.{name}.range")
+            if relation.inverse is not None:
+                self._known("relations", relation.inverse, f"relations.{name}.inverse")
+        for rule in self.cleaning.bins.values():
+            self._known("relations", rule.into, "cleaning.bins")
+        for kind in [*self.cleaning.min_frequency, *self.expectations.entities, self.split.unseen]:
+            if kind is not None:
+                self._known("types", kind, "cleaning, split or expectations")
+        for relation_name in [*self.cleaning.require, *self.expectations.relations]:
+            self._known("relations", relation_name, "cleaning or expectations")
+        return self
+
+    def _known(self, part: str, name: str, where: str) -> None:
+        if name not in getattr(self, part):
+            raise UnknownNameError(f"{part[:-1]} in {where}:", name, getattr(self, part))
+
+
+def recipe_folder() -> Path:
+    """Where the shipped recipes lie: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Every recipe that comes with the package, by name."""
+    return {path.stem: path for path in sorted(recipe_folder().glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe given by its shipped name or by its path.
+
+    Raises:
+        UnknownNameError: neither a shipped recipe nor a file.
+    """
+    shipped = shipped_recipes()
+    if name in shipped:
+        return shipped[name]
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        if Path(name).is_file():
+            return Path(name)
+        raise RecipeError(f"no recipe file {name} (looked in {Path.cwd()})")
+    raise UnknownNameError("recipe", name, shipped, "or give the path of a YAML file")
+
+
+def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe and apply `dotted.key=value` overrides.
+
+    Raises:
+        RecipeError: not YAML, not a recipe; the message names the path in it and the nearest known key.
+    """
+    data = parse_yaml(path)
+    for override in overrides:
+        set_dotted(data, override)
+    return validate(Recipe, data, str(path))
+
+
+def canonical(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain JSON values, for the manifest and for hashing."""
+    return json.loads(recipe.model_dump_json())  # type: ignore[no-any-return]

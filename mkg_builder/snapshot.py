@@ -1,0 +1,217 @@
+"""The snapshot: every answer exactly as received, named by its sha256, and a journal of what was asked.
+
+    objects/ab/abcdef…      the bytes, written once (temporary file, fsync, rename)
+    journal.jsonl           one line per answer, appended and fsynced after its object is safe
+    origin.json             which endpoints were asked
+    lock                    held by the process at work
+
+A journal line is the commit: what it does not name was never fetched. A torn last line is dropped.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mkg_builder.errors import DataError, LockedError, UsageError
+from mkg_builder.source import Answer
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the journal."""
+
+    key: str
+    status: int
+    sha256: str
+    bytes: int
+    media_type: str
+    time: int
+
+
+class Snapshot:
+    """The answers kept in one folder; safe against `kill -9` at any moment, and against a second process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._records: dict[str, Record] = {}
+        self._journal = folder / "journal.jsonl"
+        self._appending = threading.Lock()
+        self._file: int | None = None
+        if self._journal.exists():
+            self._load()
+
+    def _load(self) -> None:
+        data = self._journal.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]  # a torn last line was never committed
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                record = Record(**json.loads(line))
+            except (ValueError, TypeError):
+                raise DataError(
+                    f"{self._journal}: line {number} is damaged; delete that line, the next run asks it again"
+                ) from None
+            self._records[record.key] = record
+
+    @contextmanager
+    def writing(self) -> Iterator["Snapshot"]:
+        """Hold the folder for writing.
+
+        Raises:
+            LockedError: another process holds it; the message names it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                raise LockedError(f"{self.folder} is in use by {lock.read().strip() or 'another process'}") from None
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            lock.flush()
+            self._open_journal()
+            try:
+                yield self
+            finally:
+                if self._file is not None:
+                    os.close(self._file)
+                self._file = None
+
+    def _open_journal(self) -> None:
+        self._records.clear()
+        self._file = os.open(self._journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+        data = self._journal.read_bytes()
+        os.ftruncate(self._file, data.rfind(b"\n") + 1)
+        self._load()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, key: str) -> Answer | None:
+        """The answer kept under a key, its bytes verified; None when there is none.
+
+        An object that is missing or altered counts as never fetched, so that it is asked again.
+        """
+        record = self._records.get(key)
+        if record is None:
+            return None
+        try:
+            body = self._object(record.sha256).read_bytes()
+        except FileNotFoundError:
+            body = None
+        if body is None or hashlib.sha256(body).hexdigest() != record.sha256:
+            del self._records[key]
+            return None
+        return Answer(key, record.status, body, record.media_type)
+
+    def put(self, answer: Answer) -> None:
+        """Keep an answer; when this returns, it survives a crash. May be called from several threads."""
+        if self._file is None:
+            raise UsageError(f"{self.folder} is not open for writing")
+        digest = hashlib.sha256(answer.body).hexdigest()
+        self._write_object(digest, answer.body)
+        record = Record(answer.key, answer.status, digest, len(answer.body), answer.media_type, int(time.time()))
+        line = json.dumps(asdict(record), sort_keys=True, ensure_ascii=True) + "\n"
+        with self._appending:
+            os.write(self._file, line.encode())
+            self._records[record.key] = record
+        os.fsync(self._file)
+
+    def _object(self, digest: str) -> Path:
+        return self.folder / "objects" / digest[:2] / digest
+
+    def _write_object(self, digest: str, body: bytes) -> None:
+        target = self._object(digest)
+        if target.exists() and target.stat().st_size == len(body) and _sha256(target) == digest:
+            return
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sync_folder(target.parent.parent)
+        write_durably(target, body)
+
+    def claim_origin(self, endpoints: Mapping[str, str]) -> None:
+        """Remember which machine the answers come from, and refuse to mix two.
+
+        Loopback addresses count as one machine whatever their port, since a local server's port changes.
+
+        Raises:
+            UsageError: the snapshot already holds answers of another machine.
+        """
+        known = self.origin()
+        if known is not None and _machines(known) != _machines(endpoints):
+            raise UsageError(
+                f"{self.folder} holds answers of {_words(known)}, not of {_words(endpoints)}; "
+                "use another --workspace, or the same --endpoint as before"
+            )
+        if known != dict(endpoints):
+            text = json.dumps(dict(endpoints), indent=2, sort_keys=True) + "\n"
+            write_durably(self.folder / "origin.json", text.encode())
+
+    def origin(self) -> dict[str, str] | None:
+        """The endpoints that were asked, by name; None before the first fetch."""
+        path = self.folder / "origin.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest says of the snapshot: its hash, its size, when it was made."""
+        digest = hashlib.sha256()
+        for key in sorted(self._records):
+            record = self._records[key]
+            digest.update(json.dumps([key, record.status, record.sha256]).encode() + b"\n")
+        times = [record.time for record in self._records.values()] or [0]
+        return {"sha256": digest.hexdigest(), "answers": len(self), "first": min(times), "last": max(times)}
+
+
+def _machines(endpoints: Mapping[str, str]) -> dict[str, str]:
+    return {name: "loopback" if is_loopback(url) else urlsplit(url).netloc for name, url in endpoints.items()}
+
+
+def _words(endpoints: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={url}" for name, url in sorted(endpoints.items()))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address points at this machine by its own name."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def write_durably(target: Path, body: bytes) -> None:
+    """Write a file so that a crash leaves the whole of it or nothing: temporary, fsync, rename, fsync folder."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

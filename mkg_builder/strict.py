@@ -1,0 +1,129 @@
+"""Reading strictly: JSON and YAML from outside, and settings whose unknown keys are refused with the nearest named."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mkg_builder.errors import RecipeError, UnknownNameError
+
+MAX_BYTES = 1_000_000
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Settings that are immutable and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without aliases (a bomb's ingredient) and without repeated keys."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed here")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key!r} stands twice in one place")
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, read safely.
+
+    Raises:
+        RecipeError: unreadable, larger than 1 MB, not YAML, with aliases or repeated keys, or no mapping.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise RecipeError(f"{path}: larger than {MAX_BYTES:,} bytes")
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise RecipeError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: should be a mapping of keys to values")
+    return data
+
+
+def set_dotted(data: dict[str, Any], override: str) -> None:
+    """Apply one `dotted.key=value`; the value is read as YAML.
+
+    Raises:
+        RecipeError: no `=`, or a part of the path is no mapping.
+    """
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {override}: write it as dotted.key=value")
+    *parents, last = path.split(".")
+    place = data
+    for part in parents:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise RecipeError(f"--set {override}: {part!r} holds no further keys")
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        place[last] = value
+
+
+def validate(model: type[M], data: Mapping[str, Any], where: str) -> M:
+    """The data as a model; the first fault as one line that names its path.
+
+    Raises:
+        RecipeError: an unknown key (the nearest is named), a missing key, a wrong value.
+    """
+    try:
+        return model.model_validate(data)
+    except UnknownNameError as error:
+        raise RecipeError(f"{where}: {error}") from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        path = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = _known_keys(model, fault["loc"][:-1])
+            raise RecipeError(f"{where}: {UnknownNameError(f'key at {path}:', str(fault['loc'][-1]), known)}") from None
+        raise RecipeError(f"{where}: {path or 'recipe'}: {fault['msg']}") from None
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the model knows at a place, following fields and the values of dictionaries."""
+    kind: Any = model
+    for part in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            kind = field.annotation if field else None
+        else:
+            arguments = getattr(kind, "__args__", ())
+            kind = arguments[-1] if arguments else None
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def parse_json(body: bytes) -> Any:
+    """A whole JSON document, without what Python's reader is too kind about.
+
+    Raises:
+        ValueError: not UTF-8, cut off, NaN or infinity, a repeated key, an endless number or nesting.
+    """
+    try:
+        return json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
+        raise ValueError("a key stands twice")
+    return keys
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")

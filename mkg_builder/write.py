@@ -1,0 +1,199 @@
+"""A graph becomes a release folder: Parquet, card, manifest; the same input gives the same bytes."""
+
+import json
+import platform
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import PIL
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mkg_builder import __version__, schema
+from mkg_builder.card import render_card
+from mkg_builder.graph import SPLITS, Entity, KnowledgeGraph, Triple, count_relations
+from mkg_builder.images import BrokenPicture, Picture
+from mkg_builder.recipe import Recipe, canonical
+from mkg_builder.statistics import availability, entity_splits
+
+SHARD_BYTES = 500_000_000
+ROW_GROUP = {"artworks": 100}
+"""Rows that the Hub's viewer must read at once: few where rows carry pictures."""
+DEFAULT_ROW_GROUP = 50_000
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """All that goes into a release.
+
+    Attributes:
+        version: the recipe's version, with what marks this build behind a plus sign.
+        marks: how this build differs from what the recipe says, in words; empty for a publishable one.
+        pictures: entity id -> its verified picture, or why there is none.
+        picture_bytes: the bytes of a verified picture.
+        snapshot: what the manifest says of the answers this was made from.
+        leftovers: source -> fields that it sent and nobody read.
+    """
+
+    recipe: Recipe
+    version: str
+    marks: tuple[str, ...]
+    graph: KnowledgeGraph
+    splits: Mapping[str, tuple[Triple, ...]]
+    pictures: Mapping[str, Picture | BrokenPicture]
+    picture_bytes: Callable[[Picture], bytes]
+    snapshot: Mapping[str, Any]
+    leftovers: Mapping[str, Sequence[str]]
+
+
+def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
+    """Write a release; the folder appears whole or not at all.
+
+    Returns:
+        The manifest.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    try:
+        manifest = _write_into(scratch, draft)
+        scratch.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.replace(folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _write_into(folder: Path, draft: Draft) -> dict[str, Any]:
+    placed = entity_splits(draft.splits)
+    counts = availability(draft.graph, draft.splits)
+    tables: dict[tuple[str, str], Rows] = {
+        **{("triples", split): _triple_rows(draft.splits[split]) for split in SPLITS},
+        ("entities", "full"): _entity_rows(draft.graph, placed),
+        ("relations", "full"): _relation_rows(draft),
+        ("modality_availability", "full"): [asdict(count) for count in counts],
+        ("dropped", "full"): sorted(map(asdict, draft.graph.dropped), key=lambda row: tuple(row.values())),
+    }
+    for (table, split), rows in tables.items():
+        _write_shard(folder / schema.shard_path(table, split), table, [rows])
+    _write_artworks(folder, draft, placed)
+    card = render_card(draft.recipe, draft.version, draft.marks, draft.graph, draft.splits, counts)
+    (folder / schema.CARD).write_text(card, encoding="utf-8")
+    manifest = _manifest(folder, draft)
+    text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    (folder / schema.MANIFEST).write_text(text, encoding="utf-8")
+    return manifest
+
+
+def _triple_rows(triples: Iterable[Triple]) -> Rows:
+    rows = [{"head": t.head, "relation": t.relation, "tail": t.tail, "source": t.source} for t in triples]
+    return sorted(rows, key=lambda row: (row["head"], row["relation"], row["tail"]))
+
+
+def _entity_rows(graph: KnowledgeGraph, placed: Mapping[str, str]) -> Rows:
+    return [
+        {
+            "id": entity.id, "type": entity.type, "label": entity.label, "text": entity.text,
+            "same_as": list(entity.same_as), "sources": list(entity.sources), "split": placed.get(entity.id),
+            "has_image": entity.image is not None, "has_text": entity.text is not None,
+        }
+        for _, entity in sorted(graph.entities.items())
+    ]  # fmt: skip
+
+
+def _relation_rows(draft: Draft) -> Rows:
+    counted = {split: count_relations(draft.splits[split]) for split in SPLITS}
+    return [
+        {**asdict(relation), **{split: counted[split][relation.name] for split in SPLITS}}
+        for _, relation in sorted(draft.graph.relations.items())
+    ]
+
+
+def _write_artworks(folder: Path, draft: Draft, placed: Mapping[str, str]) -> None:
+    """The table with pictures, read one row group at a time, in shards that the Hub likes."""
+    kinds = {name for name, kind in draft.recipe.types.items() if kind.image}
+    works = [entity for _, entity in sorted(draft.graph.entities.items()) if entity.type in kinds]
+    shards = list(_shards(works, draft.pictures))
+    for number, shard in enumerate(shards):
+        groups = (
+            [_artwork_row(entity, draft, placed) for entity in shard[start : start + ROW_GROUP["artworks"]]]
+            for start in range(0, max(len(shard), 1), ROW_GROUP["artworks"])
+        )
+        _write_shard(folder / schema.shard_path("artworks", "full", number, len(shards)), "artworks", groups)
+
+
+def _shards(works: Sequence[Entity], pictures: Mapping[str, Picture | BrokenPicture]) -> Iterator[Sequence[Entity]]:
+    start, size = 0, 0
+    for place, entity in enumerate(works):
+        picture = pictures.get(entity.id)
+        weight = picture.bytes if isinstance(picture, Picture) else 0
+        if size and size + weight > SHARD_BYTES:
+            yield works[start:place]
+            start, size = place, 0
+        size += weight
+    yield works[start:]
+
+
+def _artwork_row(entity: Entity, draft: Draft, placed: Mapping[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": entity.id, "label": entity.label, "split": placed.get(entity.id)}
+    picture = draft.pictures.get(entity.id)
+    if isinstance(picture, Picture):
+        name = f"{picture.sha256}.{picture.format.lower()}"
+        row |= {
+            "image": {"bytes": draft.picture_bytes(picture), "path": name}, "image_sha256": picture.sha256,
+            "image_format": picture.format, "width": picture.width, "height": picture.height,
+            "image_address": picture.key, "image_status": "ok",
+        }  # fmt: skip
+    elif picture is not None:
+        row |= {"image_address": picture.key, "image_status": f"broken: {picture.reason}"}
+    else:
+        row["image_status"] = "none"
+    return row
+
+
+def _write_shard(path: Path, table: str, groups: Iterable[Rows]) -> None:
+    """One Parquet file, as the Hub's viewer and our checks want it: page checksums, page index, small groups."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wanted = schema.arrow_schema(table)
+    with pq.ParquetWriter(
+        path, wanted, compression="zstd", write_page_checksum=True, write_page_index=True,
+        use_content_defined_chunking=True,
+    ) as writer:  # fmt: skip
+        for rows in groups:
+            writer.write_table(
+                pa.Table.from_pylist(rows, wanted), row_group_size=ROW_GROUP.get(table, DEFAULT_ROW_GROUP)
+            )
+
+
+def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "format_version": schema.FORMAT_VERSION,
+        "name": draft.recipe.name,
+        "version": draft.version,
+        "marks": list(draft.marks),
+        "content_sha256": schema.release_content_sha256(folder),
+        "files": {
+            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": schema.file_sha256(path)}
+            for path in files
+        },
+        "recipe": canonical(draft.recipe),
+        "snapshot": dict(draft.snapshot),
+        "leftovers": {source: sorted(fields) for source, fields in sorted(draft.leftovers.items())},
+        "versions": {
+            "mkg_builder": __version__,
+            "pillow": PIL.__version__,
+            "pyarrow": pa.__version__,
+            "python": platform.python_version(),
+            "unicode": unicodedata.unidata_version,
+        },
+    }
