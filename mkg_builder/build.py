@@ -203,9 +203,9 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
                 triples.append(thing)
         seen.dropped += context.observations.dropped
         seen.leftovers |= context.observations.leftovers
-    if not triples:
+    if not len(workshop.snapshot):
         raise DataError(
-            f"{workshop.snapshot.folder}: the sources state nothing; was it fetched? "
+            f"{workshop.snapshot.folder}: nothing was fetched yet: "
             f"mkgb fetch {workshop.job.recipe} --workspace {workshop.job.workspace}"
         )
     return Facts(merge_entities(entities), tuple(triples), tuple(seen.dropped)), seen

@@ -31,8 +31,12 @@ def render_card(
     graph: KnowledgeGraph,
     splits: Mapping[str, tuple[Triple, ...]],
     counts: Sequence[Availability],
+    filled: Mapping[str, Sequence[str]],
 ) -> str:
-    """The card as Markdown with YAML front matter; all that comes from sources is escaped."""
+    """The card as Markdown with YAML front matter; all that comes from sources is escaped.
+
+    `filled` names the splits of each table that have rows; `datasets` cannot load others, so none is offered.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template_folder()),
         undefined=jinja2.StrictUndefined,
@@ -44,7 +48,7 @@ def render_card(
     environment.filters["cell"] = cell
     per_split = {split: count_relations(splits[split]) for split in SPLITS}
     return environment.get_template("TEMPLATE.md").render(
-        front_matter=front_matter(recipe, len(graph.triples)),
+        front_matter=front_matter(recipe, len(graph.triples), filled),
         recipe=recipe,
         version=version,
         marks=marks,
@@ -59,8 +63,8 @@ def render_card(
     )
 
 
-def front_matter(recipe: Recipe, triples: int) -> str:
-    """The YAML block: licence, tags, size, and a config per table."""
+def front_matter(recipe: Recipe, triples: int, filled: Mapping[str, Sequence[str]]) -> str:
+    """The YAML block: licence, tags, size, and a config per table that has rows."""
     fields: dict[str, Any] = {
         "language": [recipe.language],
         "license": recipe.license,
@@ -72,15 +76,13 @@ def front_matter(recipe: Recipe, triples: int) -> str:
         "tags": sorted({*recipe.tags, "knowledge-graph", "multimodal"}),
         "configs": [
             {
-                "config_name": table.name,
-                "data_files": [{"split": split, "path": f"{table.name}/{split}-*.parquet"} for split in table.splits],
-                **({"default": True} if table.name == "triples" else {}),
+                "config_name": table,
+                "data_files": [{"split": split, "path": f"{table}/{split}-*.parquet"} for split in splits],
+                **({"default": True} if table == "triples" else {}),
             }
-            for table in schema.TABLES.values()
+            for table, splits in filled.items()
         ],
-        "dataset_info": [
-            {"config_name": table.name, "features": schema.features(table.name)} for table in schema.TABLES.values()
-        ],
+        "dataset_info": [{"config_name": table, "features": schema.features(table)} for table in filled],
     }
     present = {name: value for name, value in fields.items() if value is not None}
     return yaml.safe_dump(present, sort_keys=False, allow_unicode=True, width=100)

@@ -234,7 +234,9 @@ def _retry_after(headers: Mapping[str, str], url: str) -> float | None:
     return max(wait, 0.0)
 
 
-_backoff: Callable[[tenacity.RetryCallState], float] = tenacity.wait_exponential_jitter(initial=0.2, max=30, jitter=0.2)
+_backoff: Callable[[tenacity.RetryCallState], float] = tenacity.wait_exponential(
+    multiplier=0.2, max=30
+) + tenacity.wait_random(0, 0.2)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

@@ -1,7 +1,6 @@
 """Bytes to pixels, safely: the one place where a picture from outside is decoded."""
 
 import io
-import warnings
 
 from PIL import Image, ImageOps
 
@@ -11,7 +10,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 """What may be decoded; every other parser of Pillow stays shut (EPS, PSD, TIFF, …)."""
 
 MAX_PIXELS = 300_000_000
-"""WikiArt's largest originals have about 250 million pixels."""
+"""The largest originals of public collections have about 250 million pixels."""
+
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower, and a warning first; ours is checked below
 
 
 class PictureError(DataError):
@@ -30,14 +31,12 @@ def decode_picture(data: bytes, name: str = "picture", max_pixels: int = MAX_PIX
         PictureError: not one of `FORMATS`, too many pixels, or not decodable to its end.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes; the limit here is an error
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise PictureError(f"{name}: {width} x {height} pixels, more than {max_pixels:,}")
-            picture.load()
-            return _flatten(ImageOps.exif_transpose(picture))
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise PictureError(f"{name}: {width} x {height} pixels, more than {max_pixels:,}")
+        picture.load()
+        return _flatten(ImageOps.exif_transpose(picture))
     except PictureError:
         raise
     except Exception as error:  # Pillow raises nearly anything on hostile input

@@ -85,8 +85,11 @@ def _write_into(folder: Path, draft: Draft) -> dict[str, Any]:
     }
     for (table, split), rows in tables.items():
         _write_shard(folder / schema.shard_path(table, split), table, [rows])
-    _write_artworks(folder, draft, placed)
-    card = render_card(draft.recipe, draft.version, draft.marks, draft.graph, draft.splits, counts)
+    works = _artworks(draft)
+    _write_artworks(folder, draft, works, placed)
+    card = render_card(
+        draft.recipe, draft.version, draft.marks, draft.graph, draft.splits, counts, _filled(tables, works)
+    )
     (folder / schema.CARD).write_text(card, encoding="utf-8")
     manifest = _manifest(folder, draft)
     text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -118,10 +121,21 @@ def _relation_rows(draft: Draft) -> Rows:
     ]
 
 
-def _write_artworks(folder: Path, draft: Draft, placed: Mapping[str, str]) -> None:
-    """The table with pictures, read one row group at a time, in shards that the Hub likes."""
+def _filled(tables: Mapping[tuple[str, str], Rows], works: Sequence[Entity]) -> dict[str, list[str]]:
+    """The splits that have rows, by table, in the order of the format."""
+    sizes = {place: len(rows) for place, rows in tables.items()} | {("artworks", "full"): len(works)}
+    filled = {t.name: [split for split in t.splits if sizes[t.name, split]] for t in schema.TABLES.values()}
+    return {name: splits for name, splits in filled.items() if splits}
+
+
+def _artworks(draft: Draft) -> list[Entity]:
+    """Every entity that may have a picture."""
     kinds = {name for name, kind in draft.recipe.types.items() if kind.image}
-    works = [entity for _, entity in sorted(draft.graph.entities.items()) if entity.type in kinds]
+    return [entity for _, entity in sorted(draft.graph.entities.items()) if entity.type in kinds]
+
+
+def _write_artworks(folder: Path, draft: Draft, works: Sequence[Entity], placed: Mapping[str, str]) -> None:
+    """The table with pictures, read one row group at a time, in shards that the Hub likes."""
     shards = list(_shards(works, draft.pictures))
     for number, shard in enumerate(shards):
         groups = (
@@ -168,7 +182,7 @@ def _write_shard(path: Path, table: str, groups: Iterable[Rows]) -> None:
         path, wanted, compression="zstd", write_page_checksum=True, write_page_index=True,
         use_content_defined_chunking=True,
     ) as writer:  # fmt: skip
-        for rows in groups:
+        for rows in filter(None, groups):  # an empty row group would make `datasets` fail; no row group is well
             writer.write_table(
                 pa.Table.from_pylist(rows, wanted), row_group_size=ROW_GROUP.get(table, DEFAULT_ROW_GROUP)
             )

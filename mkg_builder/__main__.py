@@ -1,0 +1,5 @@
+"""`python -m mkg_builder` is mkgb."""
+
+from mkg_builder.cli import main
+
+main()

@@ -1,0 +1,73 @@
+"""Fixtures: the demo release, the stand-in sources of ../shared where they are, a site made of a dictionary."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from mkg_builder.build import Job, build
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+torch.set_num_threads(2)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shared", action="store_true", help="Also run the tests that need ../shared; fail without it.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--shared"):
+        if not SHARED.is_dir():
+            raise pytest.UsageError(f"--shared: there is no {SHARED}")
+        return
+    for item in items:
+        if item.get_closest_marker("shared"):
+            item.add_marker(pytest.mark.skip(reason="needs the stand-in sources of ../shared: make test-shared"))
+
+
+@pytest.fixture(scope="session")
+def demo_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole demo graph, built once."""
+    return build(Job("demo", tmp_path_factory.mktemp("demo"))).release
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
+    """A world of two artists with pictures and some without."""
+    yield from _serve(tmp_path_factory.mktemp("world"), "--only", "claude-monet,vincent-van-gogh,hilma-af-klint",
+                      "--max-works", "12")  # fmt: skip
+
+
+def _serve(folder: Path, *options: str) -> Iterator[dict]:
+    ready, log = folder / "ready.json", folder / "requests.jsonl"
+    command = [sys.executable, str(SHARED / "world" / "serve.py"), "--port", "0", "--ready-file", str(ready)]
+    process = subprocess.Popen([*command, "--log", str(log), *options], stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not ready.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield {**json.loads(ready.read_text()), "log": log}
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
+    """A world for one test alone."""
+    yield from _serve(tmp_path_factory.mktemp("world"), "--only", "claude-monet,hilma-af-klint", "--max-works", "30")
+
+
+def run_command(program: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run mkgb or vlkge as its users do, in a process of its own."""
+    command = [str(Path(sys.executable).with_name(program)), *map(str, arguments)]
+    env = {**os.environ, "COLUMNS": "200", "HF_HUB_OFFLINE": "1", **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)

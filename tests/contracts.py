@@ -1,0 +1,74 @@
+"""The contract of a source: inherit the class, say which source and how to feed it."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from mkg_builder.context import SnapshotContext
+from mkg_builder.graph import Entity, Triple
+from mkg_builder.snapshot import Snapshot
+from mkg_builder.source import Source
+
+
+class SourceContract:
+    """What every source promises, once it has fetched.
+
+    A subclass gives `source()`, `fill(snapshot)` (fetch into it) and `spoil(snapshot)` (store an answer of the
+    source with one more field, named `surprise`).
+    """
+
+    name: ClassVar[str] = "tested"
+    folder: ClassVar[Path] = Path()
+
+    def source(self) -> Source:
+        raise NotImplementedError
+
+    def fetching(self, snapshot: Snapshot) -> SnapshotContext:
+        """The context that the source fetches with."""
+        return SnapshotContext(self.name, self.folder, snapshot, {})
+
+    def spoil(self, snapshot: Snapshot) -> None:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def snapshot(self, tmp_path: Path) -> Snapshot:
+        snapshot = Snapshot(tmp_path / "snapshot")
+        with snapshot.writing():
+            self.source().fetch(self.fetching(snapshot))
+        return snapshot
+
+    def reading(self, snapshot: Snapshot) -> SnapshotContext:
+        return SnapshotContext(self.name, self.folder, snapshot, {"wikiart": "http://unreachable.invalid"})
+
+    def test_reads_something_without_the_network_after_fetch(self, snapshot: Snapshot) -> None:
+        things = list(self.source().read(self.reading(snapshot)))
+        assert any(isinstance(thing, Entity) for thing in things)
+        assert any(isinstance(thing, Triple) for thing in things)
+
+    def test_reads_twice_the_same(self, snapshot: Snapshot) -> None:
+        first = list(self.source().read(self.reading(snapshot)))
+        assert list(self.source().read(self.reading(snapshot))) == first
+
+    def test_a_second_fetch_adds_nothing(self, snapshot: Snapshot) -> None:
+        before = snapshot.describe()["sha256"]
+        with snapshot.writing():
+            self.source().fetch(self.fetching(snapshot))
+        assert snapshot.describe()["sha256"] == before
+
+    def test_every_fact_names_its_source(self, snapshot: Snapshot) -> None:
+        for thing in self.source().read(self.reading(snapshot)):
+            assert (thing.source if isinstance(thing, Triple) else thing.sources[0]) == self.name
+
+    def test_both_ends_of_every_triple_are_told_of(self, snapshot: Snapshot) -> None:
+        things = list(self.source().read(self.reading(snapshot)))
+        known = {thing.id for thing in things if isinstance(thing, Entity)}
+        ends = {end for thing in things if isinstance(thing, Triple) for end in (thing.head, thing.tail)}
+        assert ends <= known
+
+    def test_a_surprise_field_is_reported(self, snapshot: Snapshot) -> None:
+        with snapshot.writing():
+            self.spoil(snapshot)
+        context = self.reading(snapshot)
+        list(self.source().read(context))
+        assert "surprise" in context.observations.leftovers[self.name]

@@ -1,0 +1,158 @@
+"""The spine, from a small recipe to a release folder."""
+
+import json
+import shutil
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from mkg_builder import schema
+from mkg_builder.build import BuildReport, Job, build, fetch
+from mkg_builder.checks import ExpectationError, check_release
+from mkg_builder.errors import DataError, UnknownNameError
+from tests.tiny_recipe import jpeg, write_recipe
+
+
+def built(folder: Path, *overrides: str, limit: int | None = None, **changes: object) -> BuildReport:
+    recipe = write_recipe(folder, **changes)
+    return build(Job(str(recipe), folder / "w", limit, overrides=overrides))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> BuildReport:
+    return built(tmp_path_factory.mktemp("tiny"))
+
+
+def test_a_release_is_whole_and_sound(report: BuildReport) -> None:
+    assert check_release(report.release) == []
+    assert report.manifest["marks"] == []
+    assert report.release.name == "tiny-1.2.3"
+
+
+def test_the_tables_hold_what_the_source_said(report: BuildReport) -> None:
+    entities = {row["id"]: row for row in schema.read_table(report.release, "entities").to_pylist()}
+    assert entities["artwork:w01"]["text"] == "Picture 1"
+    assert (entities["artwork:w01"]["has_image"], entities["artwork:w05"]["has_text"]) == (True, False)
+    triples = [
+        tuple(row.values()) for split in schema.TABLES["triples"].splits
+        for row in schema.read_table(report.release, "triples", split).to_pylist()
+    ]  # fmt: skip
+    assert ("artwork:w01", "belongsToTimeframe", "timeframe:1800-1850", "works") in triples
+    assert len(triples) == 60 * 3 + 2
+
+
+def test_pictures_are_byte_for_byte_and_null_where_there_is_none(report: BuildReport) -> None:
+    rows = {row["id"]: row for row in schema.read_table(report.release, "artworks").to_pylist()}
+    assert rows["artwork:w01"]["image"]["bytes"] == jpeg(1)
+    assert (rows["artwork:w03"]["image"], rows["artwork:w03"]["image_status"]) == (None, "none")
+    assert rows["artwork:w07"]["image"] is None
+    assert rows["artwork:w07"]["image_status"].startswith("broken: ")
+
+
+def test_the_hugging_face_library_loads_every_table_that_has_rows(report: BuildReport, tmp_path: Path) -> None:
+    filled = {table.name: table.splits for table in schema.TABLES.values() if table.name != "dropped"}
+    for table, splits in filled.items():
+        assert sorted(datasets.load_dataset(str(report.release), table, cache_dir=str(tmp_path))) == sorted(splits)
+    assert datasets.get_dataset_config_names(str(report.release)) == list(filled)
+    works = datasets.load_dataset(str(report.release), "artworks", split="full", cache_dir=str(tmp_path))
+    assert works.features["image"] == datasets.Image()
+    assert works[1]["image"].size == (32, 24)
+    assert works[0]["image"] is None
+
+
+def test_two_builds_from_one_snapshot_are_byte_identical(report: BuildReport, tmp_path: Path) -> None:
+    workspace = report.release.parent.parent
+    shutil.copytree(workspace / "snapshots", tmp_path / "w" / "snapshots")
+    again = built(tmp_path)
+    assert again.fetched == 0
+    for path in sorted(p for p in report.release.rglob("*") if p.is_file()):
+        assert (again.release / path.relative_to(report.release)).read_bytes() == path.read_bytes()
+
+
+def test_a_second_build_fetches_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    first, second = built(tmp_path), built(tmp_path)
+    assert (first.fetched, second.fetched) == (60, 0)
+    assert first.manifest == second.manifest
+
+
+def test_every_byte_is_in_the_manifest_and_the_content_hash_is_of_the_tables(report: BuildReport) -> None:
+    assert schema.verify_files(report.release, dict(report.manifest)) == []
+    assert schema.release_content_sha256(report.release) == report.manifest["content_sha256"]
+
+
+def test_a_marked_build_says_so_in_manifest_version_and_card(tmp_path: Path) -> None:
+    marked = built(tmp_path, "split.seed=2", limit=30)
+    assert marked.manifest["marks"] == ["limited to 30 artworks", "set split.seed=2"]
+    assert marked.manifest["version"].startswith("1.2.3+limit-30.set-")
+    assert "Not a published build" in (marked.release / "README.md").read_text()
+    assert marked.release.name == f"tiny-{marked.manifest['version']}"
+
+
+def test_a_missed_expectation_stops_an_unmarked_build_and_warns_in_a_marked_one(tmp_path: Path) -> None:
+    expectations = {"entities": {"artwork": {"min": 61}}, "relations": {"hasStyle": {"max": 59}}}
+    with pytest.raises(ExpectationError, match=r"artwork: 60 entities, at least 61 expected \(and 1 more\)"):
+        built(tmp_path, expectations=expectations)
+    assert not (tmp_path / "w" / "releases").exists()
+    marked = built(tmp_path, "title=Other", expectations=expectations)
+    assert [finding.level for finding in marked.findings] == ["warning", "warning"]
+
+
+def test_a_version_never_changes(tmp_path: Path) -> None:
+    built(tmp_path)
+    with pytest.raises(DataError, match="raise `version` in the recipe"):
+        built(tmp_path, description="Another.")
+
+
+def test_the_card_states_every_config_and_survives_a_hostile_title(report: BuildReport) -> None:
+    card = (report.release / "README.md").read_text()
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert [config["config_name"] for config in front["configs"]] == [
+        name for name in schema.TABLES if name != "dropped"
+    ]
+    assert front["pretty_name"] == "Tiny | <b>graph</b>"
+    assert "| artwork | train |" in card
+
+
+def test_fetch_alone_fills_the_snapshot_and_offline_builds_from_it(tmp_path: Path) -> None:
+    recipe = str(write_recipe(tmp_path))
+    assert fetch(Job(recipe, tmp_path / "w")).answers == 60
+    assert build(Job(recipe, tmp_path / "w", offline=True)).manifest["marks"] == []
+
+
+def test_offline_without_a_snapshot_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="mkgb fetch"):
+        build(Job(str(write_recipe(tmp_path)), tmp_path / "w", offline=True))
+
+
+def test_an_unknown_endpoint_names_the_known(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'wikiart'"):
+        build(Job("wikiart-v1", tmp_path, endpoints={"wikart": "http://127.0.0.1:1"}))
+
+
+def test_a_build_that_is_cut_off_leaves_no_half_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = built(tmp_path)
+    monkeypatch.setattr("mkg_builder.write._manifest", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        built(tmp_path)
+    assert sorted(p.name for p in first.release.parent.iterdir()) == ["tiny-1.2.3"]
+    assert check_release(first.release) == []
+
+
+def test_pages_carry_checksums(report: BuildReport) -> None:
+    path = report.release / schema.shard_path("triples", "train")
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.with_suffix(".flipped").write_bytes(data)
+    with pytest.raises(OSError, match="CRC"):
+        pq.ParquetFile(path.with_suffix(".flipped"), page_checksum_verification=True).read()
+    path.with_suffix(".flipped").unlink()
+
+
+def test_the_manifest_names_recipe_snapshot_and_versions(report: BuildReport) -> None:
+    manifest = json.loads((report.release / "manifest.json").read_text())
+    assert manifest["recipe"]["name"] == "tiny"
+    assert manifest["snapshot"]["answers"] == 60
+    assert set(manifest["versions"]) == {"mkg_builder", "pillow", "pyarrow", "python", "unicode"}

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from mkg_builder.errors import RecipeError, UnknownNameError
+from mkg_builder.recipe import find_recipe, load_recipe, shipped_recipes
+from tests.tiny_recipe import write_recipe
+
+
+def test_a_recipe_loads_with_overrides(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path), ["cleaning.require_image=true", "split.seed=7", "title=Other"])
+    assert (recipe.cleaning.require_image, recipe.split.seed, recipe.title) == (True, 7, "Other")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("cleaning.require_imag=true", "did you mean 'require_image'"),
+        ("relations.hasStyle.domian=artwork", "did you mean 'domain'"),
+        ("relations.hasStyle.range=styel", "did you mean 'style'"),
+        ("cleaning.require=[isCreatedByArtis]", "did you mean 'isCreatedByArtist'"),
+        ("split.test=2", "split.test: Input should be less than 1"),
+        ("split.unseen=null", "an inductive split names its `unseen` type"),
+        ("version=one", "version: String should match"),
+        ("split", "write it as dotted.key=value"),
+        ("title.deeper=1", "holds no further keys"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_the_nearest(tmp_path: Path, override: str, said: str) -> None:
+    with pytest.raises(RecipeError) as told:
+        load_recipe(write_recipe(tmp_path), [override])
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_an_unknown_recipe_lists_what_is_shipped() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'demo'"):
+        find_recipe("demmo")
+
+
+def test_a_missing_file_says_where_it_was_looked_for() -> None:
+    with pytest.raises(RecipeError, match=r"no recipe file ./none\.yaml"):
+        find_recipe("./none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("name: a\nname: b", "stands twice"),
+        ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("- a list", "should be a mapping"),
+        ("a: [", "expected the node content"),
+        ("x: " + "y" * 1_000_001, "larger than"),
+    ],
+)
+def test_hostile_yaml_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_loads_and_is_named_after_its_file(name: str) -> None:
+    recipe = load_recipe(shipped_recipes()[name])
+    assert recipe.name == name
+    assert all(relation.prompt and "{}" in relation.prompt for relation in recipe.relations.values())

@@ -1,0 +1,111 @@
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from mkg_builder.errors import DataError, LockedError, UsageError
+from mkg_builder.snapshot import Snapshot
+from mkg_builder.source import Answer
+
+
+def kept(folder: Path, *bodies: bytes) -> Snapshot:
+    snapshot = Snapshot(folder)
+    with snapshot.writing():
+        for number, body in enumerate(bodies):
+            snapshot.put(Answer(f"s:/{number}", 200, body, "text/plain"))
+    return snapshot
+
+
+def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
+    kept(tmp_path, b"one", b"two")
+    assert Snapshot(tmp_path).get("s:/1") == Answer("s:/1", 200, b"two", "text/plain")
+
+
+def test_equal_bytes_are_kept_once(tmp_path: Path) -> None:
+    kept(tmp_path, b"same", b"same")
+    assert len(list((tmp_path / "objects").rglob("*/*"))) == 1
+
+
+def test_the_hash_depends_on_what_was_answered_not_on_when_or_in_which_order(tmp_path: Path) -> None:
+    first = kept(tmp_path / "a", b"one", b"two")
+    second = Snapshot(tmp_path / "b")
+    with second.writing():
+        for number, body in ((1, b"two"), (0, b"one")):
+            second.put(Answer(f"s:/{number}", 200, body, "text/plain"))
+    assert first.describe()["sha256"] == second.describe()["sha256"]
+    assert first.describe()["sha256"] != kept(tmp_path / "c", b"one", b"three").describe()["sha256"]
+
+
+def test_a_journal_torn_at_any_byte_keeps_every_whole_line(tmp_path: Path) -> None:
+    kept(tmp_path, b"one", b"two")
+    journal = (tmp_path / "journal.jsonl").read_bytes()
+    first_line = journal.index(b"\n") + 1
+    for cut in range(len(journal)):
+        (tmp_path / "journal.jsonl").write_bytes(journal[:cut])
+        snapshot = Snapshot(tmp_path)
+        assert len(snapshot) == (0 if cut < first_line else 1)
+        with snapshot.writing():
+            snapshot.put(Answer("s:/1", 200, b"two", "text/plain"))
+        assert Snapshot(tmp_path).get("s:/1") is not None
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    kept(tmp_path, b"one", b"two")
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(b"{oops\n" + journal.read_bytes())
+    with pytest.raises(DataError, match="line 1 is damaged"):
+        Snapshot(tmp_path)
+
+
+def test_an_altered_or_lost_object_counts_as_never_fetched(tmp_path: Path) -> None:
+    snapshot = kept(tmp_path, b"one", b"two")
+    first, second = sorted((tmp_path / "objects").rglob("*/*"))
+    first.chmod(0o644)
+    first.write_bytes(b"eno")
+    second.unlink()
+    assert snapshot.get("s:/0") is None
+    assert snapshot.get("s:/1") is None
+    kept(tmp_path, b"one", b"two")
+    assert Snapshot(tmp_path).get("s:/0") is not None
+
+
+def _hold(folder: Path, ready, done) -> None:
+    with Snapshot(folder).writing():
+        ready.set()
+        done.wait(30)
+
+
+def test_a_second_writer_is_told_who_is_at_work(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, ready, done))
+    holder.start()
+    try:
+        assert ready.wait(30)
+        with pytest.raises(LockedError, match=f"process {holder.pid} on"), Snapshot(tmp_path).writing():
+            pass
+        holder.kill()
+        holder.join()
+        with Snapshot(tmp_path).writing():
+            pass
+    finally:
+        done.set()
+
+
+def test_answers_of_two_machines_are_never_mixed(tmp_path: Path) -> None:
+    snapshot = kept(tmp_path, b"one")
+    snapshot.claim_origin({"site": "http://127.0.0.1:80/x"})
+    snapshot.claim_origin({"site": "http://127.0.0.1:81/x"})
+    with pytest.raises(UsageError, match="another --workspace"):
+        snapshot.claim_origin({"site": "https://www.example.org"})
+
+
+def test_a_planted_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    (folder / "journal.jsonl").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"), Snapshot(folder).writing():
+        pass
+    assert victim.read_text() == "mine"

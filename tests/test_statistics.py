@@ -1,0 +1,30 @@
+from mkg_builder.graph import Entity, KnowledgeGraph, Relation, Triple
+from mkg_builder.statistics import Availability, availability, entity_splits
+
+ENTITIES = {
+    "artwork:a": Entity("artwork:a", "artwork", "a", image="k"),
+    "artwork:b": Entity("artwork:b", "artwork", "b", text="t", image="k"),
+    "artwork:c": Entity("artwork:c", "artwork", "c"),
+    "artist:x": Entity("artist:x", "artist", "x", text="X"),
+}
+SPLITS = {
+    "train": (Triple("artwork:a", "by", "artist:x", "s"),),
+    "validation": (),
+    "test": (Triple("artwork:b", "by", "artist:x", "s"),),
+}
+GRAPH = KnowledgeGraph(ENTITIES, {"by": Relation("by", "artwork", "artist")}, SPLITS["train"] + SPLITS["test"])
+
+
+def test_an_entity_belongs_to_the_first_split_that_names_it() -> None:
+    assert entity_splits(SPLITS) == {"artwork:a": "train", "artist:x": "train", "artwork:b": "test"}
+
+
+def test_availability_counts_entities_and_triples() -> None:
+    assert availability(GRAPH, SPLITS) == [
+        Availability("entity_type", "artist", "train", "text", 1, 1),
+        Availability("entity_type", "artwork", "none", "none", 1, 1),
+        Availability("entity_type", "artwork", "test", "image+text", 1, 1),
+        Availability("entity_type", "artwork", "train", "image", 1, 1),
+        Availability("relation", "by", "test", "image+text→text", 1, 1),
+        Availability("relation", "by", "train", "image→text", 1, 1),
+    ]
