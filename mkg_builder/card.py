@@ -1,6 +1,6 @@
 """The data card of a release: front matter that the Hub understands, and a page that people read."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import yaml
 from mkg_builder import schema
 from mkg_builder.graph import SPLITS, KnowledgeGraph, Triple, count_relations
 from mkg_builder.recipe import Recipe
-from mkg_builder.statistics import Availability
+from mkg_builder.statistics import Availability, pivot
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
          (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))  # fmt: skip
@@ -86,20 +86,6 @@ def front_matter(recipe: Recipe, triples: int, filled: Mapping[str, Sequence[str
     }
     present = {name: value for name, value in fields.items() if value is not None}
     return yaml.safe_dump(present, sort_keys=False, allow_unicode=True, width=100)
-
-
-def pivot(counts: Sequence[Availability], scope: str) -> tuple[list[str], list[tuple[str, str, list[int], int]]]:
-    """Counts as a table: the modalities that occur, and a row (name, split, count per modality, total)."""
-    chosen = [count for count in counts if count.scope == scope]
-    columns = sorted({count.modality for count in chosen})
-    rows: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    for count in chosen:
-        rows[count.name, count.split][count.modality] = count.count
-    order = {split: place for place, split in enumerate((*SPLITS, "none"))}
-    return columns, [
-        (name, split, [row.get(column, 0) for column in columns], sum(row.values()))
-        for (name, split), row in sorted(rows.items(), key=lambda item: (item[0][0], order[item[0][1]]))
-    ]
 
 
 def cell(text: object) -> str:

@@ -161,9 +161,28 @@ def show(
         terminal.show_table("Samples", ("artwork", "label", "picture", "facts"), rows)
 
 
+@app.command(epilog="Example: mkgb picture workspace/releases/demo-1.0.0 --split test --out painting.png")
+def picture(
+    release: ReleaseFolder,
+    entity: Annotated[str | None, typer.Argument(metavar="[ENTITY]", help="An artwork's id; else the first.")] = None,
+    split: Annotated[str, typer.Option(help="Where the first is looked for.")] = "test",
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("picture.png"),
+    as_json: AsJson = False,
+) -> None:
+    """Write one artwork's picture to a file, and say what the graph knows of it."""
+    from mkg_builder.summary import find_picture
+
+    found, data = find_picture(release, entity, split)
+    out.write_bytes(data)
+    if as_json:
+        terminal.show_json({**found, "file": str(out)})
+    else:
+        terminal.say(f"{out}: {found['id']} ({found['split']}), {found['label']}")
+        terminal.show_table("What the graph knows of it", ("relation", "tail"), [f.split(" ") for f in found["facts"]])
+
+
 def _show_counts(facts: dict[str, Any]) -> None:
-    from mkg_builder.card import pivot
-    from mkg_builder.statistics import Availability
+    from mkg_builder.statistics import Availability, over_splits, pivot
 
     terminal.say(f"{facts['name']} {facts['version']}")
     for mark in facts["marks"]:
@@ -173,10 +192,12 @@ def _show_counts(facts: dict[str, Any]) -> None:
     ]
     terminal.show_table("Triples", ("relation", "joins", "train", "validation", "test"), relations)
     counts = [Availability(**row) for row in facts["modality_availability"]]
-    for title, scope in (("Modality availability, entities", "entity_type"), ("Head → tail, triples", "relation")):
-        columns, rows = pivot(counts, scope)
-        named = ("type" if scope == "entity_type" else "relation", "split", *columns, "all")
-        terminal.show_table(title, named, [(name, split, *cells, total) for name, split, cells, total in rows])
+    columns, by_type = pivot(counts, "entity_type")
+    rows = [(name, split, *cells, total) for name, split, cells, total in by_type]
+    terminal.show_table("Entities by modality", ("type", "split", *columns, "all"), rows)
+    columns, by_relation = pivot(over_splits(counts), "relation")
+    rows = [(name, *cells, total) for name, _, cells, total in by_relation]
+    terminal.show_table("Triples by modality, head → tail", ("relation", *columns, "all"), rows)
     for rule, count in facts["dropped"].items():
         terminal.say(f"dropped by {rule}: {count:,}")
 

@@ -28,6 +28,12 @@ _text, _texts = pa.string(), pa.list_(pa.field("element", pa.string()))
 _image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
+_ABSENT = {
+    "text", "prompt", "inverse", "split", "image", "image_sha256", "image_format", "width", "height", "image_address",
+}  # fmt: skip
+"""The columns that may be null, because the thing itself may be absent."""
+
+
 @dataclass(frozen=True)
 class TableFormat:
     """One table of the format: its splits and its columns; `full` is the one split of an unsplit table."""
@@ -39,8 +45,7 @@ class TableFormat:
 
 
 def _table(name: str, splits: tuple[str, ...], description: str, /, **columns: pa.DataType) -> TableFormat:
-    required = {"id", "type", "head", "relation", "tail", "name", "label"}
-    fields = [pa.field(column, kind, nullable=column not in required) for column, kind in columns.items()]
+    fields = [pa.field(column, kind, nullable=column in _ABSENT) for column, kind in columns.items()]
     return TableFormat(name, splits, pa.schema(fields), description)
 
 
@@ -256,3 +261,20 @@ def file_sha256(path: Path) -> str:
     """The sha256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe() -> str:
+    """The format as a Markdown page, for data_cards/SCHEMA.md."""
+    lines = [
+        f"# The release format, version {FORMAT_VERSION}",
+        "",
+        "Generated from `mkg_builder/schema.py` by `schema.describe()`; a test keeps it current.",
+        "",
+        "A release is a folder that is a Hugging Face dataset: `README.md` (the card), `manifest.json` and",
+        "`<table>/<split>-00000-of-0000N.parquet`. A null means that there is none; there are no empty stand-ins.",
+    ]
+    for table in TABLES.values():
+        lines += ["", f"## {table.name}", "", f"{table.description} Splits: {', '.join(table.splits)}.", ""]
+        lines += ["| column | type | null |", "|---|---|---|"]
+        lines += [f"| `{f.name}` | {f.type} | {'yes' if f.nullable else 'no'} |" for f in table.columns]
+    return "\n".join(lines) + "\n"

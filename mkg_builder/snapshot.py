@@ -119,9 +119,14 @@ class Snapshot:
         return Answer(key, record.status, body, record.media_type)
 
     def put(self, answer: Answer) -> None:
-        """Keep an answer; when this returns, it survives a crash. May be called from several threads."""
+        """Keep an answer; when this returns, it survives a crash. May be called from several threads.
+
+        The same answer again changes nothing; another answer to the same question takes the old one's place.
+        """
         if self._file is None:
             raise UsageError(f"{self.folder} is not open for writing")
+        if self.get(answer.key) == answer:
+            return
         digest = hashlib.sha256(answer.body).hexdigest()
         self._write_object(digest, answer.body)
         record = Record(answer.key, answer.status, digest, len(answer.body), answer.media_type, int(time.time()))

@@ -1,7 +1,7 @@
 """Modality availability: which entities have an image or a text, and what that leaves for each triple."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mkg_builder.graph import SPLITS, Entity, KnowledgeGraph, Triple
@@ -62,4 +62,31 @@ def availability(graph: KnowledgeGraph, splits: Mapping[str, tuple[Triple, ...]]
         Availability(*group, kind, count, sum(counts.values()))
         for group, counts in sorted(groups.items())
         for kind, count in sorted(counts.items())
+    ]
+
+
+def pivot(counts: Sequence[Availability], scope: str) -> tuple[list[str], list[tuple[str, str, list[int], int]]]:
+    """Counts as a table: the modalities that occur, and a row (name, split, count per modality, total)."""
+    chosen = [count for count in counts if count.scope == scope]
+    columns = sorted({count.modality for count in chosen})
+    rows: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for count in chosen:
+        rows[count.name, count.split][count.modality] = count.count
+    order = {split: place for place, split in enumerate((*SPLITS, "none", "all"))}
+    return columns, [
+        (name, split, [row.get(column, 0) for column in columns], sum(row.values()))
+        for (name, split), row in sorted(rows.items(), key=lambda item: (item[0][0], order[item[0][1]]))
+    ]
+
+
+def over_splits(counts: Sequence[Availability]) -> list[Availability]:
+    """The same counts with the splits added up, under the split `all`."""
+    sums: dict[tuple[str, str, str], int] = defaultdict(int)
+    totals: dict[tuple[str, str], int] = defaultdict(int)
+    for count in counts:
+        sums[count.scope, count.name, count.modality] += count.count
+        totals[count.scope, count.name] += count.count
+    return [
+        Availability(scope, name, "all", kind, number, totals[scope, name])
+        for (scope, name, kind), number in sorted(sums.items())
     ]

@@ -4,7 +4,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from mkg_builder import schema
+from mkg_builder.errors import UnknownNameError
+from mkg_builder.graph import SPLITS
 
 
 def summarise(release: Path, samples: int = 5) -> dict[str, Any]:
@@ -34,11 +39,36 @@ def _samples(release: Path, count: int) -> list[dict[str, Any]]:
     columns = ["id", "label", "width", "height", "image_status", "split"]
     works = schema.read_table(release, "artworks", columns=columns)
     step = max(len(works) // max(count, 1), 1)
-    chosen: dict[str, dict[str, Any]] = {
-        row["id"]: {**row, "facts": []} for row in works.take(list(range(0, len(works), step))[:count]).to_pylist()
-    }
+    chosen = works.take(list(range(0, len(works), step))[:count]).to_pylist()
+    return _with_facts(release, chosen)
+
+
+def _with_facts(release: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with what the graph states of each, as `relation tail`."""
+    wanted: dict[str, dict[str, Any]] = {row["id"]: {**row, "facts": []} for row in rows}
     for split in schema.TABLES["triples"].splits:
-        for row in schema.read_table(release, "triples", split).to_pylist():
-            if row["head"] in chosen:
-                chosen[row["head"]]["facts"].append(f"{row['relation']} {row['tail']}")
-    return list(chosen.values())
+        table = schema.read_table(release, "triples", split)
+        for fact in table.filter(pc.is_in(table["head"], pa.array(wanted, pa.string()))).to_pylist():
+            wanted[fact["head"]]["facts"].append(f"{fact['relation']} {fact['tail']}")
+    return list(wanted.values())
+
+
+def find_picture(release: Path, entity: str | None, split: str) -> tuple[dict[str, Any], bytes]:
+    """An artwork with its facts, and its picture's bytes; without an id the first of the split that has a picture.
+
+    Raises:
+        UnknownNameError: no artwork of this id has a picture, or no such split.
+        ReleaseError: no artwork of the split has a picture.
+    """
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    works = schema.read_table(release, "artworks", columns=["id", "label", "split", "image_status"]).to_pylist()
+    pictured = {row["id"]: row for row in works if row["image_status"] == "ok"}
+    if entity is not None and entity not in pictured:
+        raise UnknownNameError("artwork with a picture", entity, pictured)
+    first = next((name for name, row in pictured.items() if row["split"] == split), None)
+    chosen = entity or first
+    if chosen is None:
+        raise schema.ReleaseError(f"{release}: no artwork of {split} has a picture")
+    data = next(data for name, data in schema.iter_pictures(release) if name == chosen)
+    return _with_facts(release, [pictured[chosen]])[0], data

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from rich.console import Console
@@ -16,7 +16,16 @@ from rich.text import Text
 
 from mkg_builder.errors import MkgError, StorageError
 
-out, err = Console(), Console(stderr=True)
+PIPED_WIDTH = 120
+
+
+def _console(stream: Literal["stdout", "stderr"]) -> Console:
+    """A console as wide as its terminal; when piped, wide enough for our tables."""
+    fixed = not getattr(sys, stream).isatty() and "COLUMNS" not in os.environ
+    return Console(stderr=stream == "stderr", width=PIPED_WIDTH if fixed else None)
+
+
+out, err = _console("stdout"), _console("stderr")
 
 Advance = Callable[[str, int, int | None], None]
 """Told of progress: what is being done, how many are done, of how many (None: unknown)."""

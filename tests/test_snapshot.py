@@ -26,6 +26,15 @@ def test_equal_bytes_are_kept_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "objects").rglob("*/*"))) == 1
 
 
+def test_the_same_answer_again_changes_nothing_and_another_takes_its_place(tmp_path: Path) -> None:
+    kept(tmp_path, b"one")
+    journal = (tmp_path / "journal.jsonl").read_bytes()
+    kept(tmp_path, b"one")
+    assert (tmp_path / "journal.jsonl").read_bytes() == journal
+    kept(tmp_path, b"two")
+    assert Snapshot(tmp_path).get("s:/0") == Answer("s:/0", 200, b"two", "text/plain")
+
+
 def test_the_hash_depends_on_what_was_answered_not_on_when_or_in_which_order(tmp_path: Path) -> None:
     first = kept(tmp_path / "a", b"one", b"two")
     second = Snapshot(tmp_path / "b")

@@ -1,0 +1,86 @@
+import json
+
+import pytest
+
+from mkg_builder import terminal
+from mkg_builder.errors import DataError
+from tests.conftest import run_command
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [("a\x1b[31mb", r"a\x1b[31mb"), ("\x1b]52;c;AAA\x07", r"\x1b]52;c;AAA\x07"), ("a\u202eb", r"a\x202eb"),
+     ("two\nlines", r"two\nlines"), ("\x9b1m", r"\x9b1m"), ("ordinary é", "ordinary é"), ("a\rb", r"a\x0db")],
+)  # fmt: skip
+def test_control_characters_are_shown_not_obeyed(raw: str, shown: str) -> None:
+    assert terminal.visible(raw) == shown
+
+
+def test_an_error_is_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise DataError("x.parquet: broken\x1b[31m")
+
+    with pytest.raises(SystemExit) as left:
+        terminal.run(fail, "mkgb")  # type: ignore[arg-type]
+    told = capsys.readouterr().err
+    assert left.value.code == 4
+    assert told.strip() == r"mkgb: x.parquet: broken\x1b[31m"
+
+
+def test_an_interrupt_is_130_and_a_full_disk_5() -> None:
+    for fault, code in ((KeyboardInterrupt(), 130), (OSError(28, "No space left on device", "file"), 5)):
+
+        def fail(fault: BaseException = fault) -> None:
+            raise fault
+
+        with pytest.raises(SystemExit) as left:
+            terminal.run(fail, "mkgb")  # type: ignore[arg-type]
+        assert left.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["build", "demmo"], 2, "did you mean 'demo'"),
+        (["build", "demo", "--set", "cleaning.requir=1"], 2, "did you mean 'require'"),
+        (["build", "wikiart-v1", "--endpoint", "wikiart=http://127.0.0.1:9"], 3, "connection refused"),
+        (["build", "wikiart-v1", "--endpoint", "wikiart"], 2, "NAME=URL"),
+        (["build", "wikiart-v1"], 2, "--contact"),
+        (["check", "."], 4, "mkgb build"),
+        (["show", "nowhere"], 4, "is no release"),
+        (["bild"], 2, "No such command"),
+        (["build", "demo", "--limit", "0"], 2, "--limit"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(arguments: list[str], code: int, said: str, tmp_path) -> None:
+    done = run_command("mkgb", *arguments, MKGB_WORKSPACE=str(tmp_path))
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert code == 2 or done.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(tmp_path) -> None:
+    assert "Traceback" in run_command("mkgb", "show", "nowhere", "--debug").stderr
+
+
+def test_json_is_json_and_nothing_else(tmp_path) -> None:
+    listed = json.loads(run_command("mkgb", "list", "--json").stdout)
+    assert {"demo", "wikiart-v1"} <= {recipe["name"] for recipe in listed}
+    built = run_command("mkgb", "build", "demo", "--limit", "60", "--json", "--workspace", tmp_path)
+    facts = json.loads(built.stdout)
+    assert facts["entities"]["artwork"] == 60
+    shown = json.loads(run_command("mkgb", "show", facts["release"], "--json").stdout)
+    assert shown["content_sha256"] == facts["content_sha256"]
+    findings = json.loads(run_command("mkgb", "check", facts["release"], "--json").stdout)
+    assert {finding["level"] for finding in findings} == {"warning"}  # 60 artworks are fewer than the recipe expects
+
+
+def test_a_picture_is_written_out_with_what_is_known_of_it(demo_release, tmp_path) -> None:
+    out = tmp_path / "painting.png"
+    told = json.loads(run_command("mkgb", "picture", demo_release, "--out", out, "--json").stdout)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert told["split"] == "test"
+    assert any(fact.startswith("isCreatedByArtist artist:") for fact in told["facts"])
+    unknown = run_command("mkgb", "picture", demo_release, "artwork:claude-monet/nothing")
+    assert (unknown.returncode, "did you mean 'artwork:claude-monet/" in unknown.stderr) == (2, True)
