@@ -35,7 +35,7 @@ endif
 
 demo: install
 	$(BIN)/mkgb build demo --workspace $(WORK)
-	$(BIN)/vlkge encode $(RELEASE) --out $(FEATURES) --overwrite
+	$(BIN)/vlkge encode $(RELEASE) --out $(FEATURES)
 	$(BIN)/vlkge train --dataset $(RELEASE) --features $(FEATURES) --out $(RUN) --overwrite
 	$(BIN)/vlkge evaluate $(RUN) --split test
 	$(BIN)/mkgb picture $(RELEASE) --split test --out $(WORK)/held-out.png

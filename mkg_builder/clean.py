@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from mkg_builder.graph import Dropped, Entity, Triple, entity_type
 from mkg_builder.recipe import BinRule, Recipe
@@ -83,6 +84,7 @@ def normalise(text: str) -> str:
     return " ".join(visible.split())
 
 
+@lru_cache(maxsize=100_000)  # tags and styles repeat by the thousand
 def slug(name: str) -> str:
     """The name as the second half of an id: lower case, accents off, words joined by hyphens."""
     bare = unicodedata.normalize("NFKD", normalise(name)).casefold()

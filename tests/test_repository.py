@@ -26,7 +26,7 @@ MKG_BUILDER = (
 
 VLKGE = (
     "__main__", "cli", "train", "predict", "evaluate", "run", "protocol", "ranking", "negatives", "model", "scorers",
-    "fusion", "encode", "features", "encoders", "encoders_open_clip", "encoders_plain", "dataset", "config", "files",
+    "fusion", "encode", "features", "encoders_open_clip", "encoders_plain", "encoders", "dataset", "config", "files",
     "errors",
 )  # fmt: skip
 

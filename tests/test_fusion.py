@@ -1,0 +1,58 @@
+"""Fusions: one vector out of several, absent ones never counting."""
+
+import math
+
+import pytest
+
+from mkg_builder.errors import UnknownNameError
+from tests.vlkge_contracts import FusionContract
+from vlkge.fusion import REGISTRY, Addition, Average, Concat, Weighted, make_fusion
+
+ZERO = [0.0] * 4
+
+
+class TestAddition(FusionContract):
+    fusion = Addition
+
+    def naive(self, vectors, fusion):
+        return [sum(column) for column in zip(*(vector or ZERO for vector in vectors), strict=True)]
+
+
+class TestAverage(FusionContract):
+    fusion = Average
+
+    def naive(self, vectors, fusion):
+        there = [vector for vector in vectors if vector]
+        return [sum(column) / len(there) for column in zip(*there, strict=True)] or ZERO
+
+
+class TestConcat(FusionContract):
+    fusion = Concat
+
+    def naive(self, vectors, fusion):
+        return [x for vector in vectors for x in vector or ZERO]
+
+
+class TestWeighted(FusionContract):
+    fusion = Weighted
+
+    def naive(self, vectors, fusion):
+        logits = fusion.logits.tolist()
+        there = {m: math.exp(logits[m]) for m, vector in enumerate(vectors) if vector}
+        total = sum(there.values())
+        return [sum(there[m] / total * vectors[m][i] for m in there) for i in range(4)]
+
+    def test_its_weights_learn(self) -> None:
+        fusion, vectors, present = self.case()
+        fusion(vectors, present).square().sum().backward()
+        assert fusion.logits.grad.abs().min() > 0
+
+
+def test_every_registered_fusion_has_a_contract_test() -> None:
+    tested = {contract.fusion for contract in FusionContract.__subclasses__()}
+    assert {type(make_fusion(name, 2)) for name in REGISTRY.names()} <= tested
+
+
+def test_an_unknown_fusion_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'average'"):
+        make_fusion("averge", 2)

@@ -1,0 +1,163 @@
+"""The run folder: whole after any crash, verified when it is read, never a pickle."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mkg_builder.errors import MkgError, UsageError
+from tests.vlkge_contracts import make_dataset, make_features
+from vlkge import run as run_module
+from vlkge.config import load_experiment
+from vlkge.errors import RunError
+from vlkge.features import save_features
+from vlkge.files import write_tensors
+from vlkge.run import Run, create_run, load_run
+from vlkge.train import fit, resolve
+
+ART = [f"artwork:{i:02d}" for i in range(30)]
+FACTS = [(art, "by", f"artist:{i % 3}") for i, art in enumerate(ART)]
+DATASET = make_dataset({"train": FACTS[:20], "validation": FACTS[20:25], "test": FACTS[25:]})
+
+
+def new_run(folder: Path, *settings: str, name: str = "run", overwrite: bool = False) -> Run:
+    if not (folder / "features").exists():
+        save_features(folder / "features", [make_features(DATASET, "image", ART, 6)])
+    plan = load_experiment(None, [f"features={folder / 'features'}", "model.dim=4", "training.batch_size=8", *settings])
+    return create_run(folder / name, resolve(plan, DATASET), DATASET, overwrite)
+
+
+def trained(folder: Path, epochs: int = 2, **options) -> Run:
+    run = new_run(folder, f"training.epochs={epochs}", **options)
+    list(fit(run))
+    return run
+
+
+def test_a_run_read_back_is_the_run_that_was_trained(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    again = load_run(run.folder)
+    assert (again.experiment, again.record) == (run.experiment, run.record)
+    indices = torch.arange(len(DATASET.entities))
+    assert torch.equal(again.load_model().represent(indices), run.load_model().represent(indices))
+
+
+def test_it_needs_nothing_but_its_own_folder(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    (tmp_path / "features").rename(tmp_path / "gone")
+    assert load_run(run.folder).load_model() is not None
+
+
+def test_it_keeps_the_weights_of_the_best_epoch_alone_beside_the_last_checkpoint(tmp_path: Path) -> None:
+    run = trained(tmp_path, epochs=4)
+    best = max(run.progress["history"], key=lambda epoch: epoch["validation_mrr"])["epoch"]
+    names = sorted(path.name for path in run.folder.glob("*.safetensors"))
+    assert names == ["checkpoint-0004.safetensors", f"weights-{best:04d}.safetensors"]
+    assert len((run.folder / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_every_altered_byte_is_noticed(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    for path in sorted(path for path in run.folder.rglob("*") if path.is_file() and path.name != "metrics.jsonl"):
+        whole = path.read_bytes()
+        for place in range(0, len(whole), max(1, len(whole) // 7)):
+            path.unlink()  # features are hard links: never write through them
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            with pytest.raises(MkgError) as caught:
+                read_all(run.folder)
+            assert caught.value.exit_code == 4, path
+        path.unlink()
+        with pytest.raises(MkgError):
+            read_all(run.folder)
+        path.write_bytes(whole)
+    read_all(run.folder)
+
+
+def read_all(folder: Path) -> None:
+    run = load_run(folder)
+    run.load_model()
+    run.load_checkpoint()
+
+
+@pytest.mark.parametrize("name", ["weights", "run"])
+def test_a_pickle_is_refused_and_never_opened(tmp_path: Path, name: str) -> None:
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "opened",))
+
+    run = trained(tmp_path)
+    place = run.folder / run.record["weights"]["file"] if name == "weights" else tmp_path / "model.pt"
+    place.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(RunError, match="refused, not opened"):
+        read_all(run.folder if name == "weights" else place)
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda weights: weights | {"relations": weights["relations"] * float("nan")}, "not finite"),
+        (lambda weights: weights | {"relations": weights["relations"][:, :3]}, r"relations is \[1, 3\]"),
+        (lambda weights: weights | {"surprise": torch.ones(1)}, "surprise"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path, change, said: str) -> None:
+    run = trained(tmp_path)
+    entry = run.record["weights"]
+    digest = write_tensors(run.folder / entry["file"], change(load_file(run.folder / entry["file"])))
+    forged = replace(run, record=run.record | {"weights": entry | {"sha256": digest}})
+    with pytest.raises(RunError, match=said):
+        forged.load_model()
+
+
+@pytest.mark.parametrize("stop_at", range(6))
+def test_a_crash_at_any_write_of_an_epoch_leaves_the_run_before_or_after_it(
+    tmp_path: Path, monkeypatch, stop_at: int
+) -> None:
+    run = trained(tmp_path, epochs=1)
+    before, steps = load_run(run.folder).progress["epoch"], iter(range(100))
+
+    def fragile(function):
+        def step(*args, **kwargs):
+            if next(steps) >= stop_at:
+                raise OSError(28, "No space left on device")
+            return function(*args, **kwargs)
+
+        return step
+
+    for name in ("write_tensors", "write_sealed_json", "write_durably"):
+        monkeypatch.setattr(run_module, name, fragile(getattr(run_module, name)))
+    try:
+        list(fit(run, 2))
+    except OSError:
+        pass
+    monkeypatch.undo()
+    read_all(run.folder)
+    assert load_run(run.folder).progress["epoch"] in (before, before + 1)
+    list(fit(load_run(run.folder), 2))
+    straight = trained(tmp_path, epochs=2, name="straight")
+    assert load_run(run.folder).record["checkpoint"]["sha256"] == straight.record["checkpoint"]["sha256"]
+
+
+def test_a_run_that_is_there_is_not_replaced_unless_asked(tmp_path: Path) -> None:
+    trained(tmp_path)
+    with pytest.raises(UsageError, match="--overwrite"):
+        new_run(tmp_path)
+    assert new_run(tmp_path, overwrite=True).progress == {}
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="is no run"):
+        new_run(tmp_path, overwrite=True)
+    assert (tmp_path / "run" / "thesis.tex").exists()
+
+
+def test_a_folder_that_is_no_run_and_a_run_without_an_epoch_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is no run"):
+        load_run(tmp_path / "nothing")
+    with pytest.raises(RunError, match="vlkge resume"):
+        new_run(tmp_path).load_model()

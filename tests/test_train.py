@@ -1,0 +1,151 @@
+"""Training: it learns what the pictures tell, repeats bit for bit, and resumes as if it had not stopped."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mkg_builder.errors import UnknownNameError
+from tests.test_run import ART, DATASET, FACTS, new_run
+from tests.vlkge_contracts import make_dataset, make_features
+from vlkge.config import ModelConfig, load_experiment
+from vlkge.errors import ExperimentError, RunError
+from vlkge.evaluate import evaluate_run
+from vlkge.features import ModalityFeatures, save_features
+from vlkge.model import build_model
+from vlkge.negatives import Negatives
+from vlkge.protocol import Strict
+from vlkge.run import Run, create_run, load_run
+from vlkge.train import batch_loss, check_names, fit, resolve, start
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.folder / run.record["checkpoint"]["file"])
+
+
+def assert_equal_bits(first: Run, second: Run) -> None:
+    a, b = weights(first), weights(second)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("scorer", ["complex", "transe"])
+def test_three_epochs_and_a_resume_to_six_are_six_straight_bit_for_bit(tmp_path: Path, scorer: str) -> None:
+    settings = (f"model.scorer={scorer}", "model.structural=seen", "training.corrupt=both", "training.patience=99")
+    straight, broken = new_run(tmp_path, *settings, name="straight"), new_run(tmp_path, *settings, name="broken")
+    list(fit(straight, 6))
+    list(fit(broken, 3))
+    torch.rand(100)  # whatever another process has drawn
+    resumed = load_run(broken.folder)
+    epochs = [record.epoch for record in fit(resumed, 6)]
+    assert epochs == [4, 5, 6]
+    assert_equal_bits(straight, resumed)
+    assert straight.record["weights"] == resumed.record["weights"]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(tmp_path: Path) -> None:
+    first, second, other = (new_run(tmp_path, f"training.seed={s}", name=n) for s, n in ((1, "a"), (1, "b"), (2, "c")))
+    for run in (first, second, other):
+        list(fit(run, 2))
+    assert_equal_bits(first, second)
+    assert not torch.equal(weights(first)["model.relations"], weights(other)["model.relations"])
+
+
+def telling_features(dataset) -> ModalityFeatures:
+    """Pictures that tell the painter: a noisy direction each."""
+    features = make_features(dataset, "image", ART, 6, seed=1)
+    for i, vector in enumerate(features.vectors):
+        vector[i % 3] += 4.0
+    return features
+
+
+@pytest.mark.parametrize("scorer", ["transe", "distmult", "complex", "rotate"])
+def test_it_learns_to_tell_the_painter_of_an_unseen_picture(tmp_path: Path, scorer: str) -> None:
+    save_features(tmp_path / "features", [telling_features(DATASET)])
+    run = new_run(tmp_path, f"model.scorer={scorer}", "model.dim=8", "model.dropout=0.2")
+    losses = [record.loss for record in fit(run, 40)]
+    result = evaluate_run(run, "test", Strict())
+    assert losses[-1] < losses[0]
+    assert result.model.overall.mrr > 0.85
+    assert result.baselines["chance"].overall.mrr < 0.65
+
+
+def test_it_stops_when_validation_gets_no_better_and_stays_stopped(tmp_path: Path) -> None:
+    run = new_run(tmp_path, "training.patience=2", "training.learning_rate=1e-6")
+    records = list(fit(run, 50))
+    assert [record.best for record in records][-2:] == [False, False]
+    assert len(records) < 50
+    assert list(fit(load_run(run.folder), 50)) == []
+
+
+def test_without_a_validation_split_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    dataset = make_dataset({"train": FACTS[:20], "test": FACTS[20:]})
+    run = create_run(tmp_path / "run", resolve(load_experiment(None, ["model.dim=4"]), dataset), dataset)
+    assert [(record.validation_mrr, record.best) for record in fit(run, 2)] == [(None, True)] * 2
+    assert run.record["weights"]["file"] == "weights-0002.safetensors"
+
+
+def test_the_loss_is_the_mean_of_softplus_over_what_is_valid() -> None:
+    model = build_model(
+        ModelConfig(scorer="distmult", dim=4, modalities=["structural"], structural="seen"), DATASET, {}, 0
+    )
+    positives = DATASET.triples["train"][:2]
+    negatives = Negatives(
+        torch.tensor([[0, 1], [2, 5]]), torch.tensor([False, True]), torch.tensor([[True, True], [False, True]])
+    )
+    vectors, relation = model.represent(torch.arange(len(DATASET.entities))), model.relations[0]
+
+    def score(head: int, tail: int) -> torch.Tensor:
+        return (vectors[head] * relation * vectors[tail]).sum()
+
+    (h0, _, t0), (h1, _, t1) = positives.tolist()
+    signed = [-score(h0, t0), -score(h1, t1), score(h0, 0), score(h0, 1), score(5, t1)]
+    expected = torch.stack([(1 + value.exp()).log() for value in signed]).mean()
+    torch.testing.assert_close(batch_loss(model, positives, negatives), expected)
+
+
+def test_an_unseen_entity_has_no_weight_at_all_and_training_never_touches_it(tmp_path: Path) -> None:
+    run = new_run(tmp_path, "model.structural=seen", "training.negative_pool=entities")
+    list(fit(run, 1))
+    owners = run.new_model().real.modalities["structural"].rows >= 0
+    assert torch.equal(owners, DATASET.seen())
+
+
+def test_progress_is_told_of_every_batch(tmp_path: Path) -> None:
+    told = []
+    list(fit(new_run(tmp_path), 1, lambda *said: told.append(said)))
+    assert told == [("epoch 1 of 1", 1, 3), ("epoch 1 of 1", 2, 3), ("epoch 1 of 1", 3, 3)]
+
+
+def test_what_depends_on_the_data_is_filled_in(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    assert (run.experiment.model.modalities, run.experiment.training.corrupt) == (["structural", "image"], "tail")
+    both_ways = make_dataset({"train": FACTS}, "transductive")
+    assert resolve(load_experiment(), both_ways).training.corrupt == "both"
+
+
+def test_a_loss_that_diverges_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"smaller training\.learning_rate|not finite"):
+        list(fit(new_run(tmp_path, "training.learning_rate=1e30"), 5))
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "said"),
+    [
+        ("model.scorer=complx", UnknownNameError, "did you mean 'complex'"),
+        ("model.fusion=avg", UnknownNameError, "known: addition, average"),
+        ("protocol=official", UnknownNameError, "known: reference, strict"),
+        ("training.device=tpu9", ExperimentError, "training.device is 'tpu9'"),
+    ],
+)
+def test_a_name_that_nothing_answers_to_is_refused_at_once(setting: str, error, said: str) -> None:
+    with pytest.raises(error, match=said):
+        check_names(load_experiment(None, [setting]))
+
+
+def test_no_data_set_and_a_missing_modality_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="--dataset"):
+        start(load_experiment(), tmp_path / "run")
+    with pytest.raises(ExperimentError, match="asks for 'text'; the features hold: image"):
+        new_run(tmp_path, "model.modalities=[text]")

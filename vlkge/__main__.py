@@ -1,0 +1,5 @@
+"""`python -m vlkge` is vlkge."""
+
+from vlkge.cli import main
+
+main()

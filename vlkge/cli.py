@@ -1,0 +1,245 @@
+"""vlkge: train and use vision-language knowledge-graph embeddings. Parses, makes one call, prints."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mkg_builder import __version__, terminal
+from mkg_builder.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlkge.run import Run
+
+app = typer.Typer(
+    help="Train and use vision-language knowledge-graph embeddings.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `vlkge train` writes it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
+Device = Annotated[str | None, typer.Option(help="A torch device: cpu, cuda.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(  # --debug is taken by terminal.run; it is declared here to be found in --help
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    _debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (anywhere on the line).")
+    ] = False,
+) -> None:
+    """Train and use vision-language knowledge-graph embeddings."""
+    if version:
+        terminal.say(f"vlkge {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example: vlkge encode workspace/releases/demo-1.0.0 --encoder color-texture")
+def encode(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="A release folder, or ORG/NAME[@REV] on the Hub.")],
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="An encoder, at most one per modality; repeat the option.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: features/<name>-<version>.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures or texts at once.")] = 32,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Encode a release's pictures and texts into features; a killed run goes on where it stopped."""
+    from vlkge.dataset import find_release
+    from vlkge.encode import EncodeOptions, encode_release
+
+    folder, _ = find_release(release)
+    place = out or _features_folder(folder)
+    with _progress(quiet) as advance:
+        options = EncodeOptions(batch_size, device)
+        report = encode_release(folder, tuple(encoder or ()), place, options, advance or _ignore)
+    if as_json:
+        terminal.show_json({**asdict(report), "folder": str(report.folder)})
+        return
+    rows = [(m.encoder.modality, m.encoder.spec, m.encoder.dimension, m.encoded, len(m.skipped), m.resumed)
+            for m in report.modalities]  # fmt: skip
+    terminal.show_table("Features", ("modality", "encoder", "dimension", "encoded", "skipped", "done before"), rows)
+    terminal.say(f"features: {report.folder}")
+
+
+@app.command(epilog="Example: vlkge train --dataset workspace/releases/demo-1.0.0 --model complex --fusion average")
+def train(
+    experiment: Annotated[
+        Path | None, typer.Option(help="An experiment's YAML file; options here override it.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="A release folder.")] = None,
+    hf_dataset: Annotated[str | None, typer.Option(metavar="ORG/NAME[@REV]", help="A release on the Hub.")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="What `vlkge encode` wrote; default: its default place, if it is there.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="transe, distmult, complex, rotate, or module:Name.")] = None,
+    fusion: Annotated[str | None, typer.Option(help="average, addition, concat, weighted, or module:Name.")] = None,
+    modalities: Annotated[str | None, typer.Option(help="Of structural,image,text; default: all there are.")] = None,
+    projection: Annotated[str | None, typer.Option(help="Of encoded vectors: trained or frozen.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Components of one modality's vector.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Positives per step.")] = None,
+    negatives: Annotated[int | None, typer.Option(help="False triples per true one.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Adagrad's learning rate.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better one.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    device: Device = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any value by its path: model.dropout=0.3.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; default runs/<data set>-<model>-<fusion>.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train embeddings on a release and keep the epoch with the best validation MRR."""
+    from vlkge.config import load_experiment
+    from vlkge.train import start
+
+    if dataset and hf_dataset:
+        raise UsageError("--dataset and --hf-dataset exclude each other")
+    chosen = {
+        "dataset": dataset or hf_dataset, "features": features, "model.scorer": model, "model.fusion": fusion,
+        "model.modalities": modalities.split(",") if modalities else None, "model.projection": projection,
+        "model.dim": dim, "training.epochs": epochs, "training.batch_size": batch_size,
+        "training.negatives": negatives, "training.learning_rate": lr, "training.patience": patience,
+        "training.seed": seed, "training.device": device,
+    }  # fmt: skip
+    settings = [f"{key}={json.dumps(value)}" for key, value in chosen.items() if value is not None]
+    plan = load_experiment(experiment, [*settings, *(override or ())])
+    if plan.dataset and plan.features is None:
+        plan = plan.model_copy(update={"features": _find_features(plan.dataset)})
+    _fit(start(plan, out, overwrite), None, as_json, quiet)
+
+
+@app.command(epilog="Example: vlkge resume runs/demo-complex-average --epochs 100")
+def resume(
+    run: RunFolder,
+    epochs: Annotated[int | None, typer.Option(min=1, help="In all; default: the experiment's.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a training from its last epoch, exactly as if it had not stopped."""
+    from vlkge.run import load_run
+
+    _fit(load_run(run), epochs, as_json, quiet)
+
+
+def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
+    from vlkge.train import fit
+
+    with _progress(quiet) as advance:
+        for epoch in fit(run, epochs, advance):
+            if not quiet:
+                mrr = "" if epoch.validation_mrr is None else f", validation MRR {epoch.validation_mrr:.4f}"
+                kept = ", the best so far" if epoch.best else ""
+                terminal.note(f"epoch {epoch.epoch}: loss {epoch.loss:.4f}{mrr}{kept} ({epoch.seconds:.1f} s)")
+    progress = run.progress
+    best = max((e for e in progress["history"] if e["best"]), key=lambda e: int(e["epoch"]))
+    if as_json:
+        terminal.show_json({"run": str(run.folder), "epochs": progress["epoch"], "best": best})
+        return
+    mrr = "" if best["validation_mrr"] is None else f" (validation MRR {best['validation_mrr']:.4f})"
+    terminal.say(f"{progress['epoch']} epochs, the best is {best['epoch']}{mrr}; run: {run.folder}")
+
+
+@app.command(epilog="Example: vlkge evaluate runs/demo-complex-average --split test --protocol strict")
+def evaluate(
+    run: RunFolder,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    protocol: Annotated[str, typer.Option(help="strict, or reference: the official code's.")] = "strict",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rank a split's answers: overall, per relation, and beside two baselines."""
+    from vlkge.evaluate import evaluate_run
+    from vlkge.protocol import make_protocol
+    from vlkge.run import load_run
+
+    rules = make_protocol(protocol)
+    result = evaluate_run(load_run(run), split, rules)
+    if as_json:
+        terminal.show_json(result.to_json())
+        return
+    terminal.show_table(f"{result.about['dataset']['name']} {result.about['dataset']['version']}, {split} split",
+                        ("relation", "queries", "candidates", "MRR", "Hits@1", "Hits@3", "Hits@10",
+                         "chance MRR", "frequent MRR"), result.rows())  # fmt: skip
+    if not quiet:
+        terminal.note(f"protocol {rules.name} {rules.version}: candidates are a mean per query, ties {rules.ties}; "
+                      "baselines: a random order, and the relation's most frequent answers")  # fmt: skip
+
+
+@app.command(
+    epilog="Example: vlkge predict runs/demo-complex-average --image painting.jpg --relation isCreatedByArtist"
+)
+def predict(
+    run: RunFolder,
+    relation: Annotated[str, typer.Option(help="The relation whose tail is asked for.")],
+    head: Annotated[str | None, typer.Option(help="An entity of the graph, by id.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture outside the graph.")] = None,
+    text: Annotated[str | None, typer.Option(help="A text about something outside the graph.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many answers.")] = 10,
+    new_only: Annotated[bool, typer.Option("--new-only", help="With --head: leave out what the graph states.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """The likeliest tails of an entity, or of a picture or text outside the graph."""
+    from vlkge.predict import Outside, Predictor
+    from vlkge.run import load_run
+
+    if (head is None) == (image is None and text is None):
+        raise UsageError("give either --head, or --image and/or --text")
+    predictor = Predictor(load_run(run))
+    if head is not None:
+        found = predictor.tails_of(head, relation, top, new_only)
+    else:
+        found = predictor.tails_of_outside(Outside(image, text), relation, top)
+    if as_json:
+        terminal.show_json([asdict(prediction) for prediction in found])
+        return
+    title = f"{head or image or repr(text)} – {relation}"
+    rows = [(p.rank, p.label, p.entity, p.score, p.known) for p in found]
+    terminal.show_table(title, ("rank", "label", "entity", "score", "known from"), rows)
+    if not quiet and any(p.known for p in found):
+        terminal.note("known from: the split that already states this triple; --new-only leaves these out")
+
+
+def _features_folder(release: Path) -> Path:
+    from mkg_builder.schema import read_manifest
+
+    manifest = read_manifest(release)
+    return Path("features") / f"{manifest['name']}-{manifest['version']}"
+
+
+def _find_features(dataset: str) -> str | None:
+    from vlkge.dataset import find_release
+
+    place = _features_folder(find_release(dataset)[0])
+    return str(place) if place.is_dir() else None
+
+
+def _ignore(_stage: str, _done: int, _total: int | None) -> None:
+    """Nobody wants to know."""
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Any]:
+    if quiet:
+        yield None
+        return
+    with terminal.progress_bar() as advance:
+        yield advance
+
+
+def main() -> None:
+    """The entry point."""
+    terminal.run(app, "vlkge")

@@ -1,0 +1,119 @@
+"""Experiment: what to train on what; strict, in YAML, with overrides by dotted path."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from mkg_builder.errors import RecipeError
+from mkg_builder.strict import Strict, parse_yaml, set_dotted, validate
+from vlkge.errors import ExperimentError
+
+Modality = Literal["structural", "image", "text"]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Section(Strict):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class ModelConfig(_Section):
+    """How an entity becomes a vector and a triple a score.
+
+    Attributes:
+        scorer: a registered scorer, or `module:Name`.
+        fusion: a registered fusion, or `module:Name`.
+        modalities: what an entity's vector is made of; none given: structural and all that the features hold.
+        dim: components of one modality's vector.
+        projection: of image and text vectors to `dim`: `trained`, or `frozen` at its seeded orthogonal start.
+        normalise: of image and text vectors: `standardise` per component by entities seen in train, `l2`, `none`.
+        structural: which entities have a free vector: `closed_types` (those seen in train, of types that
+            have no unseen member) or `seen` (every one seen in train, as in the paper).
+        dropout: share of the components of image and text vectors that a training step leaves out.
+    """
+
+    scorer: str = "complex"
+    fusion: str = "average"
+    modalities: list[Modality] | None = Field(default=None, min_length=1)
+    dim: Positive = 128
+    projection: Literal["trained", "frozen"] = "trained"
+    normalise: Literal["standardise", "l2", "none"] = "standardise"
+    structural: Literal["closed_types", "seen"] = "closed_types"
+    dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
+
+
+class TrainingConfig(_Section):
+    """How the model learns.
+
+    Attributes:
+        epochs: at most so many.
+        batch_size: positives per step.
+        negatives: per positive.
+        negative_pool: replacements are the relation's own ends in train (`relation`) or any entity of train.
+        corrupt: which end is replaced; `auto`: `tail` in the inductive setting, else `both`.
+        known: what a negative must not be: a triple of `train`, or of `all` splits as in the official code.
+        learning_rate: of Adagrad.
+        patience: stop after so many epochs without a better validation MRR.
+        seed: of everything random.
+        device: a torch device, `cpu` or `cuda`.
+    """
+
+    epochs: Positive = 50
+    batch_size: Positive = 512
+    negatives: Positive = 16
+    negative_pool: Literal["relation", "entities"] = "relation"
+    corrupt: Literal["auto", "tail", "both"] = "auto"
+    known: Literal["train", "all"] = "train"
+    learning_rate: float = Field(default=0.1, gt=0.0)
+    patience: Positive = 10
+    seed: int = Field(default=42, ge=0, lt=2**63)
+    device: str = "cpu"
+
+
+class Experiment(_Section):
+    """One training, whole: data, model, training, protocol of validation.
+
+    Attributes:
+        dataset: a release folder, or `ORG/NAME[@REVISION]` on the Hub.
+        features: the folder that `vlkge encode` wrote.
+    """
+
+    dataset: str | None = None
+    features: str | None = None
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    protocol: str = "strict"
+
+
+def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> Experiment:
+    """The experiment of a YAML file, or the default one, with some values replaced.
+
+    Args:
+        path: the file; safe YAML of at most 1 MB, without aliases and repeated keys.
+        overrides: `dotted.key=value`, for example `model.dim=256`; the last one of a key counts.
+
+    Raises:
+        ExperimentError: no such file, not such YAML, an unknown key (names the nearest) or a wrong value.
+    """
+    if path and not path.is_file():
+        raise ExperimentError(f"no experiment file {path}")
+    try:
+        values = parse_yaml(path) if path else {}
+        for override in overrides:
+            set_dotted(values, override)
+        return validate(Experiment, values, str(path) if path else "experiment")
+    except RecipeError as error:
+        raise ExperimentError(str(error)) from None
+
+
+def parse_experiment(values: Mapping[str, Any], source: str = "experiment") -> Experiment:
+    """The experiment that plain values describe, as `Experiment.model_dump` gives them.
+
+    Raises:
+        ExperimentError: an unknown key or a wrong value; names its dotted path.
+    """
+    try:
+        return validate(Experiment, values, source)
+    except RecipeError as error:
+        raise ExperimentError(str(error)) from None

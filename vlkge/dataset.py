@@ -1,0 +1,299 @@
+"""Dataset: the vocabulary of a published graph and its triples as integers, from a folder or from the Hub."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from mkg_builder import schema
+from mkg_builder.errors import UnknownNameError, UpstreamError, UsageError
+from vlkge.errors import DatasetError, unknown_among_many
+from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
+
+Indices = npt.NDArray[np.int64]
+Setting = Literal["inductive", "transductive"]
+VOCABULARY, TRIPLES = "vocabulary.json", "triples.safetensors"
+_REBUILD = "build the release again with: mkgb build"
+_RESTORE = "restore the folder from a copy or train again"
+_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")
+
+
+@dataclass(frozen=True)
+class TypeInfo:
+    """What is said of one entity type: the sentence that a text of it is put into."""
+
+    prompt: str | None
+
+
+@dataclass(frozen=True)
+class RelationInfo:
+    """What is said of one relation: the types it joins, the sentence that asks for its tail, its inverse."""
+
+    domain: str
+    range: str
+    prompt: str | None
+    inverse: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A graph to learn from; an entity's index is the rank of its id in UTF-8 byte order.
+
+    Attributes:
+        name: the release's name.
+        version: the release's version.
+        content_sha256: what the release says, independent of its files.
+        revision: the commit when it came from the Hub, else None.
+        setting: whether some entities are never seen in training.
+        unseen_type: the type of those entities, else None.
+        entities: ids, sorted.
+        labels: the name people read, per entity.
+        types: per entity.
+        texts: what a text encoder may read, per entity; None where there is none.
+        relations: names, sorted.
+        relation_info: by relation name.
+        type_info: by type.
+        triples: per split int64 [n, 3], columns head, relation, tail.
+    """
+
+    name: str
+    version: str
+    content_sha256: str
+    revision: str | None
+    setting: Setting
+    unseen_type: str | None
+    entities: tuple[str, ...]
+    labels: tuple[str, ...]
+    types: tuple[str, ...]
+    texts: tuple[str | None, ...]
+    relations: tuple[str, ...]
+    relation_info: Mapping[str, RelationInfo]
+    type_info: Mapping[str, TypeInfo]
+    triples: Mapping[str, torch.Tensor]
+
+    @cached_property
+    def _entity_ranks(self) -> dict[str, int]:
+        return {entity: rank for rank, entity in enumerate(self.entities)}
+
+    def entity_index(self, entity: str) -> int:
+        """The index of an entity id.
+
+        Raises:
+            UnknownNameError: no entity has this id; names the nearest.
+        """
+        try:
+            return self._entity_ranks[entity]
+        except KeyError:
+            raise unknown_among_many("entity", entity, self.entities) from None
+
+    def relation_index(self, relation: str) -> int:
+        """The index of a relation name.
+
+        Raises:
+            UnknownNameError: no relation has this name; names the nearest.
+        """
+        try:
+            return self.relations.index(relation)
+        except ValueError:
+            raise UnknownNameError("relation", relation, self.relations) from None
+
+    def seen(self) -> torch.Tensor:
+        """Which entities occur in a train triple: bool [entities]."""
+        mask = torch.zeros(len(self.entities), dtype=torch.bool)
+        mask[self.triples["train"][:, [0, 2]].reshape(-1)] = True
+        return mask
+
+    def save(self, folder: Path) -> None:
+        """Write `vocabulary.json` and `triples.safetensors` into an existing folder."""
+        digest = write_tensors(folder / TRIPLES, dict(self.triples))
+        named = {field: getattr(self, field) for field in self.__dataclass_fields__ if field != "triples"}
+        named["relation_info"] = {name: asdict(info) for name, info in self.relation_info.items()}
+        named["type_info"] = {name: asdict(info) for name, info in self.type_info.items()}
+        write_sealed_json(folder / VOCABULARY, {**named, "triples_sha256": digest})
+
+    @classmethod
+    def load(cls, folder: Path) -> "Dataset":
+        """The data set that `save` wrote.
+
+        Raises:
+            DatasetError: a file is missing or altered.
+        """
+        values = read_sealed_json(folder / VOCABULARY, DatasetError, _RESTORE)
+        digest = values.pop("triples_sha256", "")
+        for field in ("entities", "labels", "types", "texts", "relations"):
+            values[field] = tuple(values[field])
+        values["relation_info"] = {name: RelationInfo(**info) for name, info in values["relation_info"].items()}
+        values["type_info"] = {name: TypeInfo(**info) for name, info in values["type_info"].items()}
+        return cls(**values, triples=read_tensors(folder / TRIPLES, digest, DatasetError, _RESTORE))
+
+
+def load_dataset(name: str) -> Dataset:
+    """The data set in a folder, or on the Hub as `ORG/NAME` or `ORG/NAME@REVISION`.
+
+    Raises:
+        UsageError: neither a folder nor a name of that form.
+        DatasetError: as `load_folder` and `load_hub`.
+    """
+    folder, revision = find_release(name)
+    return load_folder(folder, revision)
+
+
+def find_release(name: str) -> tuple[Path, str | None]:
+    """The folder of a release and its commit: a local folder (None), or one downloaded from the Hub.
+
+    Raises:
+        UsageError: neither a folder nor `ORG/NAME[@REVISION]`.
+    """
+    if Path(name).is_dir():
+        return Path(name), None
+    found = _HUB_NAME.fullmatch(name)
+    if not found:
+        raise UsageError(f"{name!r} is neither a folder nor a Hub data set; write a path or ORG/NAME[@REVISION]")
+    return download(found["repo"], found["revision"])
+
+
+def load_hub(repo_id: str, revision: str | None = None) -> Dataset:
+    """A data set of the Hub at a revision (branch, tag or commit; default: main), downloaded once and then local."""
+    folder, commit = download(repo_id, revision)
+    return load_folder(folder, commit)
+
+
+def download(repo_id: str, revision: str | None = None) -> tuple[Path, str]:
+    """The local copy of a data set of the Hub and the commit that the revision stands for.
+
+    The snapshot is read as a folder, never by `datasets.load_dataset(revision=...)`, which offline
+    answers with whichever revision is cached.
+
+    Raises:
+        DatasetError: no such data set or revision, or no access to it.
+        UpstreamError: the Hub does not answer and the revision is not in the local cache.
+        UsageError: the name is malformed.
+    """
+    from huggingface_hub import errors, snapshot_download  # noqa: PLC0415 - slow, and not needed for a folder
+
+    what = f"{repo_id}@{revision}" if revision else repo_id
+    try:
+        folder = Path(snapshot_download(repo_id, repo_type="dataset", revision=revision))
+    except errors.GatedRepoError:
+        raise DatasetError(f"{what} is gated: accept its terms on the Hub, then: hf auth login") from None
+    except errors.RevisionNotFoundError:
+        raise DatasetError(f"{repo_id} has no revision {revision!r}; its tags are listed on its Hub page") from None
+    except errors.RepositoryNotFoundError:
+        raise DatasetError(f"no data set {repo_id} on the Hub, or it is private: hf auth login") from None
+    except errors.HFValidationError as error:
+        raise UsageError(f"{what!r} is no Hub name ({str(error).splitlines()[0]})") from None
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UpstreamError(f"{what} was not downloaded and is not in the cache ({reason}); go online, retry") from None
+    return folder, folder.name
+
+
+def load_folder(folder: Path, revision: str | None = None) -> Dataset:
+    """The data set of a release folder, every byte of which is verified first.
+
+    Args:
+        folder: a release.
+        revision: the commit that it was downloaded at, None for a folder of one's own.
+
+    Raises:
+        ReleaseError: the folder is not a whole, unaltered release.
+        DatasetError: a null, a relation or entity that is not declared, a triple stated twice, or no
+            triple to train on; names the table and the row.
+    """
+    manifest = schema.require_whole(folder)
+    entities = _sorted_table(folder, "entities", "id", ["id", "type", "label", "text"])
+    relations = _sorted_table(folder, "relations", "name", ["name", "domain", "range", "prompt", "inverse"])
+    triples = {
+        split: _read_triples(folder, split, entities["id"], relations["name"])
+        for split in schema.TABLES["triples"].splits
+    }
+    _require_distinct(triples, len(entities), len(relations))
+    if not len(triples["train"]):
+        raise DatasetError(f"{folder}: triples/train is empty, so there is nothing to learn; {_REBUILD}")
+    about = _read_about(folder, manifest)
+    types = tuple(entities["type"].to_pylist())
+    return Dataset(
+        name=about["name"],
+        version=about["version"],
+        content_sha256=about["content_sha256"],
+        revision=revision,
+        setting=about["setting"],
+        unseen_type=about["unseen"],
+        entities=tuple(entities["id"].to_pylist()),
+        labels=tuple(entities["label"].to_pylist()),
+        types=types,
+        texts=tuple(entities["text"].to_pylist()),
+        relations=tuple(relations["name"].to_pylist()),
+        relation_info={row.pop("name"): RelationInfo(**row) for row in relations.to_pylist()},
+        type_info={kind: TypeInfo(about["prompts"].get(kind)) for kind in sorted(set(types))},
+        triples={name: torch.from_numpy(rows) for name, rows in triples.items()},
+    )
+
+
+def _read_about(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest says of the release: its identity, its setting and the prompt of each type."""
+    try:
+        split, types = manifest["recipe"]["split"], manifest["recipe"]["types"]
+        about = {field: manifest[field] for field in ("name", "version", "content_sha256")}
+        about |= {"setting": split["policy"], "unseen": split["unseen"]}
+        about["prompts"] = {kind: info["prompt"] for kind, info in types.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{folder / schema.MANIFEST} does not say {error}; {_REBUILD}") from None
+    if about["setting"] not in get_args(Setting):
+        raise DatasetError(f"{folder / schema.MANIFEST}: split policy {about['setting']!r} is not known; {_REBUILD}")
+    return about
+
+
+def _sorted_table(folder: Path, table: str, key: str, columns: Sequence[str]) -> pa.Table:
+    """A table in the byte order of its key, which is without nulls and repeats; so are its other names."""
+    rows = schema.read_table(folder, table, columns=list(columns))
+    for column in columns:
+        if column not in ("text", "prompt", "inverse"):
+            _refuse(table, rows, pc.is_null(rows[column]), f"{column} is null")
+    rows = rows.sort_by(key)
+    keys = rows[key].combine_chunks()
+    repeated = pc.equal(keys[1:], keys[:-1])
+    if pc.any(repeated).as_py():
+        twice = keys[pc.index(repeated, True).as_py()]
+        raise DatasetError(f"{table}: {key} {twice.as_py()!r} is there twice; {_REBUILD}")
+    return rows
+
+
+def _read_triples(folder: Path, split: str, entities: pa.ChunkedArray, relations: pa.ChunkedArray) -> Indices:
+    table = f"triples/{split}"
+    rows = schema.read_table(folder, "triples", split, ["head", "relation", "tail"])
+    indices = np.empty((len(rows), 3), dtype=np.int64)
+    for place, (column, known) in enumerate((("head", entities), ("relation", relations), ("tail", entities))):
+        _refuse(table, rows, pc.is_null(rows[column]), f"{column} is null")
+        found = pc.index_in(rows[column], value_set=known.combine_chunks())
+        kind = "relation" if column == "relation" else "entity"
+        _refuse(table, rows, pc.is_null(found), f"{column} is not a declared {kind}")
+        indices[:, place] = found.to_numpy()
+    return indices
+
+
+def _refuse(table: str, rows: pa.Table, wrong: pa.ChunkedArray, problem: str) -> None:
+    row = pc.index(wrong, True).as_py()
+    if row >= 0:
+        said = ", ".join(str(value) for value in rows.slice(row, 1).to_pylist()[0].values())
+        raise DatasetError(f"{table}, row {row + 1} ({said}): {problem}; {_REBUILD}")
+
+
+def _require_distinct(triples: dict[str, Indices], entities: int, relations: int) -> None:
+    """Refuse a triple that is stated twice, within a split or across splits (a leak of the test split)."""
+    rows = np.concatenate(list(triples.values()))
+    codes = (rows[:, 0] * relations + rows[:, 1]) * entities + rows[:, 2]
+    ordered = np.sort(codes)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(repeated):
+        places = [f"triples/{split}, row {row + 1}" for split in triples for row in range(len(triples[split]))]
+        first, second = np.flatnonzero(codes == repeated[0])[:2]
+        raise DatasetError(f"{places[second]} repeats {places[first]}; {_REBUILD}")

@@ -1,0 +1,240 @@
+"""A release becomes a features folder: each picture and each text through an encoder, resumable after a kill."""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+
+from mkg_builder import schema
+from mkg_builder.errors import UsageError
+from mkg_builder.picture import PictureError, decode_picture
+from vlkge.dataset import Dataset, load_folder
+from vlkge.encoders import Encoder, EncoderInfo, Input, Modality, Vectors, resolve_encoders
+from vlkge.errors import DatasetError, FeaturesError
+from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped, require_replaceable, save_features
+from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
+
+DEFAULT_ENCODERS = ("color-texture", "char-ngrams")
+PART_ITEMS = 512
+"""How many pictures or texts a part file holds: what a kill can lose."""
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How to encode; none of it changes the vectors by more than rounding.
+
+    Attributes:
+        batch_size: how many inputs the encoder is given at once.
+        device: "cpu", "cuda" or "auto" (cuda where there is one).
+    """
+
+    batch_size: int = 32
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class ModalityReport:
+    """What came of one modality: how many entities have a vector now, which were skipped, what was done before."""
+
+    encoder: EncoderInfo
+    encoded: int
+    skipped: tuple[Skipped, ...]
+    resumed: int
+
+
+@dataclass(frozen=True)
+class EncodeReport:
+    """What came of a release: where its features lie, and one report per modality."""
+
+    folder: Path
+    modalities: tuple[ModalityReport, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a run of neighbouring inputs gave."""
+
+    ids: tuple[str, ...]
+    vectors: Vectors
+    skipped: tuple[Skipped, ...]
+
+
+def encode_release(
+    release: Path,
+    specs: Sequence[str],
+    out: Path,
+    options: EncodeOptions = EncodeOptions(),
+    progress: Progress = lambda _stage, _done, _total: None,
+) -> EncodeReport:
+    """Encode every picture and every text of a release into the features folder `out`.
+
+    A picture that does not decode and a text without a letter are skipped: their entity has no vector,
+    and the folder says why. Finished parts lie in `OUT.parts` until the folder is whole; after a kill
+    the same command goes on from there.
+
+    Args:
+        release: a release folder; every byte of it is verified first.
+        specs: encoders, at most one per modality; none for `DEFAULT_ENCODERS`.
+        out: a new place, or a features folder to replace.
+        options: batch size and device.
+        progress: told of the modality, how many are done, of how many.
+
+    Raises:
+        UsageError: two encoders of one modality, an unknown one, or `out` is something else.
+        DatasetError: the release is not valid.
+    """
+    require_replaceable(out)
+    encoders = _resolve(specs or DEFAULT_ENCODERS, options)
+    dataset = load_folder(release)
+    parts = out.with_name(f"{out.name}.parts")
+    features, reports = [], []
+    for encoder in encoders:
+        inputs, total = _inputs(release, dataset, encoder.modality)
+        found = _Parts(parts / encoder.modality, encoder, dataset, options.batch_size)
+        made = _join(encoder, dataset, _watched(found.run(inputs), encoder.modality, total, progress))
+        features.append(made)
+        reports.append(ModalityReport(made.info, len(made.ids), made.skipped, found.resumed))
+    save_features(out, features)
+    shutil.rmtree(parts)
+    return EncodeReport(out, tuple(reports))
+
+
+def _resolve(specs: Sequence[str], options: EncodeOptions) -> list[Encoder]:
+    by_modality: dict[Modality, Encoder] = {}
+    for spec in specs:
+        for encoder in resolve_encoders(spec, options.device):
+            other = by_modality.setdefault(encoder.modality, encoder)
+            if other is not encoder:
+                raise UsageError(f"{other.spec} and {spec} both encode {encoder.modality}; name one of them")
+    return list(by_modality.values())
+
+
+def _inputs(release: Path, dataset: Dataset, modality: Modality) -> tuple[Iterator[tuple[str, Any]], int]:
+    """Each entity with its picture's bytes or its sentence, always in the same order, and how many there are."""
+    if modality == "image":
+        flags = schema.read_table(release, "entities", columns=["has_image"])["has_image"]
+        return schema.iter_pictures(release), pc.sum(flags).as_py() or 0
+    sentences = text_sentences(dataset)
+    return iter(sentences.items()), len(sentences)
+
+
+def text_sentences(dataset: Dataset) -> dict[str, str]:
+    """What a text encoder reads of each entity that has a text: its type's prompt around it, or the text alone.
+
+    Raises:
+        DatasetError: a prompt has no `{}` for the text, so that all entities of the type would read the same.
+    """
+    for kind, info in dataset.type_info.items():
+        if info.prompt is not None and "{}" not in info.prompt:
+            raise DatasetError(
+                f"the prompt of type {kind!r}, {info.prompt!r}, has no {{}}; mend the recipe, build again"
+            )
+    sentences = {}
+    for entity, kind, text in zip(dataset.entities, dataset.types, dataset.texts, strict=True):
+        if text is not None:
+            prompt = dataset.type_info[kind].prompt or "{}"
+            # a blank text stays blank, so that its prompt alone is not taken for it
+            sentences[entity] = prompt.replace("{}", text) if text.strip() else ""
+    return sentences
+
+
+def _watched(parts: Iterable[_Part], stage: str, total: int, progress: Progress) -> Iterator[_Part]:
+    done = 0
+    progress(stage, done, total)
+    for part in parts:
+        yield part
+        done += len(part.ids) + len(part.skipped)
+        progress(stage, done, total)
+
+
+def _join(encoder: Encoder, dataset: Dataset, parts: Iterable[_Part]) -> ModalityFeatures:
+    found = list(parts)
+    ids = [entity for part in found for entity in part.ids]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    vectors = np.concatenate([part.vectors for part in found] or [np.empty((0, encoder.dimension), np.float32)])
+    skipped = tuple(skipped for part in found for skipped in part.skipped)
+    identity = DatasetIdentity.of(dataset)
+    return ModalityFeatures(encoder.info(), identity, tuple(ids[i] for i in order), vectors[order], skipped)
+
+
+def _prepare(modality: Modality, entity: str, value: Any) -> Input | Skipped:
+    if modality == "text":
+        return str(value) if value.strip() else Skipped(entity, "its text is blank")
+    try:
+        return decode_picture(value, "its picture")
+    except PictureError as error:
+        return Skipped(entity, str(error))
+
+
+class _Parts:
+    """The finished parts of one encoder on one release, in a folder; other people's are thrown away."""
+
+    def __init__(self, folder: Path, encoder: Encoder, dataset: Dataset, batch_size: int) -> None:
+        self._folder, self._encoder, self._batch_size = folder, encoder, batch_size
+        self.resumed = 0
+        key = {"encoder": asdict(encoder.info()), "dataset": asdict(DatasetIdentity.of(dataset)), "items": PART_ITEMS}
+        if self._read_json(folder / "key.json") != key:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            write_sealed_json(folder / "key.json", key)
+
+    def run(self, inputs: Iterator[tuple[str, Any]]) -> Iterator[_Part]:
+        """Every part in order, read where it is finished, else encoded and written."""
+        for number in count():
+            place = self._folder / f"{number:06d}"
+            items = islice(inputs, PART_ITEMS)
+            part = self._read(place)
+            if part is not None:
+                self.resumed += sum(1 for _ in items)
+            else:
+                part = self._encode(items)
+                if not part.ids and not part.skipped:
+                    return
+                self._write(place, part)
+            yield part
+
+    def _encode(self, items: Iterator[tuple[str, Any]]) -> _Part:
+        ids: list[str] = []
+        skipped: list[Skipped] = []
+        rows = [np.empty((0, self._encoder.dimension), np.float32)]
+        while pairs := list(islice(items, self._batch_size)):
+            batch = []
+            for entity, value in pairs:
+                prepared = _prepare(self._encoder.modality, entity, value)
+                if isinstance(prepared, Skipped):
+                    skipped.append(prepared)
+                else:
+                    ids.append(entity)
+                    batch.append(prepared)
+            rows.append(self._encoder.encode(batch))
+        return _Part(tuple(ids), np.concatenate(rows), tuple(skipped))
+
+    def _write(self, place: Path, part: _Part) -> None:
+        digest = write_tensors(place.with_suffix(".safetensors"), {"vectors": torch.from_numpy(part.vectors)})
+        skipped = [asdict(one) for one in part.skipped]
+        # written last: a part is finished when its JSON is there
+        write_sealed_json(place.with_suffix(".json"), {"ids": part.ids, "skipped": skipped, "vectors": digest})
+
+    def _read(self, place: Path) -> _Part | None:
+        said = self._read_json(place.with_suffix(".json"))
+        if said is None:
+            return None
+        try:
+            vectors = read_tensors(place.with_suffix(".safetensors"), said["vectors"], FeaturesError, "")["vectors"]
+        except FeaturesError:
+            return None
+        return _Part(tuple(said["ids"]), vectors.numpy(), tuple(Skipped(**one) for one in said["skipped"]))
+
+    def _read_json(self, path: Path) -> dict[str, Any] | None:
+        try:
+            return read_sealed_json(path, FeaturesError, "")
+        except FeaturesError:
+            return None

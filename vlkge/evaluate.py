@@ -1,0 +1,235 @@
+"""How well a model ranks the answers of a split: overall, per relation, and beside two baselines."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mkg_builder.errors import UnknownNameError
+from vlkge.dataset import Dataset
+from vlkge.errors import RunError
+from vlkge.model import KGEModel
+from vlkge.protocol import RELATION, TAIL, Direction, EvaluationProtocol, QueryGroup, query_groups
+from vlkge.ranking import Metrics, Ranks, expect_by_chance, rank_targets, summarise
+from vlkge.run import Run
+
+SCORES_AT_ONCE = 2**22
+"""How many scores are held at a time; memory stays bounded whatever the split's size."""
+
+
+class CandidateScores(Protocol):
+    """Whatever scores candidates: a model, a baseline."""
+
+    def score(self, direction: Direction, relation: int, anchors: Tensor, candidates: Tensor) -> Tensor:
+        """Scores [q, m] of m candidates for the asked end of q queries, a tensor that the caller may overwrite."""
+
+
+class ModelScores:
+    """The scores of a model, whose entity vectors are computed once.
+
+    Args:
+        model: the model; it is put into evaluation mode.
+        entities: int64 [k], those that may be asked about.
+        chunk: entities represented at a time.
+    """
+
+    def __init__(self, model: KGEModel, entities: Tensor, chunk: int = 8192) -> None:
+        self.model = model.eval()
+        self.vectors = model.represent_all(entities, chunk)
+        self._place = torch.full((int(entities.max()) + 1,), -1)
+        self._place[entities] = torch.arange(len(entities))
+
+    def of(self, entities: Tensor) -> Tensor:
+        """The vectors of entities [k]."""
+        return self.vectors[self._place[entities]]
+
+    def score(self, direction: Direction, relation: int, anchors: Tensor, candidates: Tensor) -> Tensor:
+        """Scores [q, m]; each anchor is scored once however often it is asked."""
+        distinct, rows = torch.unique(anchors, return_inverse=True)
+        return self.score_vectors(direction, relation, self.of(distinct), candidates)[rows]
+
+    @torch.no_grad()
+    def score_vectors(self, direction: Direction, relation: int, anchors: Tensor, candidates: Tensor) -> Tensor:
+        """Scores [q, m] for anchors given as vectors [q, size], of the graph or from outside.
+
+        A candidate that has no modality is a zero vector, whose score says nothing; it comes last.
+        """
+        parameters = self.model.relations[relation].expand(len(anchors), -1)
+        vectors, scorer = self.of(candidates), self.model.scorer
+        if direction == "tail":
+            scores = scorer.score_tails(anchors, parameters, vectors)
+        else:
+            scores = scorer.score_heads(vectors, parameters, anchors)
+        unknown = ~self.model.real.has_any(candidates)
+        if bool(unknown.any()):
+            scores[:, unknown] = scores.min(1, keepdim=True).values - 1
+        return scores
+
+
+class FrequencyScores:
+    """The baseline that answers every query with what the relation's train triples name most often."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._train, self._entities = dataset.triples["train"], len(dataset.entities)
+
+    def score(self, direction: Direction, relation: int, anchors: Tensor, candidates: Tensor) -> Tensor:
+        """Scores [q, m]: how often each candidate is the answer in train."""
+        column = TAIL if direction == "tail" else 0
+        answers = self._train[self._train[:, RELATION] == relation, column]
+        frequency = torch.bincount(answers, minlength=self._entities)[candidates]
+        return frequency.double().repeat(len(anchors), 1)
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Metrics over all queries and per relation."""
+
+    overall: Metrics
+    relations: Mapping[str, Metrics]
+
+    def of(self, relation: str | None) -> Metrics:
+        """The metrics of one relation, or of all queries."""
+        return self.overall if relation is None else self.relations[relation]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as a JSON object."""
+        return {
+            "overall": self.overall.to_json(),
+            "relations": {name: metrics.to_json() for name, metrics in self.relations.items()},
+        }
+
+
+class Evaluator:
+    """The queries of one split under one protocol, prepared once and asked of any scores.
+
+    Args:
+        dataset: the graph.
+        split: which triples are asked.
+        protocol: how.
+        scores_at_once: bound on the scores held at a time; the result does not depend on it.
+
+    Raises:
+        UnknownNameError: no such split.
+        RunError: the split has no triples.
+    """
+
+    def __init__(
+        self, dataset: Dataset, split: str, protocol: EvaluationProtocol, scores_at_once: int = SCORES_AT_ONCE
+    ) -> None:
+        if split not in dataset.triples:
+            raise UnknownNameError("split", split, dataset.triples)
+        if not len(dataset.triples[split]):
+            raise RunError(f"{dataset.name} has no {split} triples, so there is nothing to evaluate")
+        self.dataset, self.split, self.protocol = dataset, split, protocol
+        self.scores_at_once = scores_at_once
+        self.groups = query_groups(protocol, dataset, split)
+        self._known = {d: protocol.known(dataset, d) for d in protocol.directions(dataset)}
+
+    def entities(self) -> Tensor:
+        """Every entity that is asked about or competes, sorted."""
+        asked = [tensor for group in self.groups for tensor in (group.anchors, group.candidates)]
+        return torch.unique(torch.cat(asked))  # type: ignore[no-any-return]
+
+    def rank(self, scores: CandidateScores) -> list[Ranks]:
+        """The ranks of each group's targets."""
+        return [self._rank_group(group, scores) for group in self.groups]
+
+    def _rank_group(self, group: QueryGroup, scores: CandidateScores) -> Ranks:
+        size = max(1, self.scores_at_once // len(group.candidates))
+        pairs = zip(torch.split(group.anchors, size), torch.split(group.targets, size), strict=True)
+        return Ranks.joined([self._rank_chunk(group, anchors, targets, scores) for anchors, targets in pairs])
+
+    def _rank_chunk(self, group: QueryGroup, anchors: Tensor, targets: Tensor, scores: CandidateScores) -> Ranks:
+        rows, answers = self._known[group.direction].lookup(anchors, group.relation)
+        columns = torch.searchsorted(group.candidates, answers).clamp(max=len(group.candidates) - 1)
+        competing = group.candidates[columns] == answers
+        matrix = scores.score(group.direction, group.relation, anchors, group.candidates).cpu()
+        return rank_targets(matrix, targets, rows[competing], columns[competing])
+
+    def summarise(self, ranks: list[Ranks]) -> Breakdown:
+        """The metrics of `rank`'s answer under the protocol's rule for ties."""
+        by_relation = self._by_relation(ranks)
+        per = {name: summarise(part.by(self.protocol.ties), part.candidates) for name, part in by_relation.items()}
+        whole = Ranks.joined(ranks)
+        return Breakdown(summarise(whole.by(self.protocol.ties), whole.candidates), per)
+
+    def chance(self, ranks: list[Ranks]) -> Breakdown:
+        """What a uniformly random order of the same candidates is expected to reach."""
+        per = {name: expect_by_chance(part.candidates) for name, part in self._by_relation(ranks).items()}
+        return Breakdown(expect_by_chance(Ranks.joined(ranks).candidates), per)
+
+    def _by_relation(self, ranks: list[Ranks]) -> dict[str, Ranks]:
+        parts = defaultdict(list)
+        for group, part in zip(self.groups, ranks, strict=True):
+            parts[self.dataset.relations[group.relation]].append(part)
+        return {name: Ranks.joined(parts[name]) for name in sorted(parts)}
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """A model's metrics with all that they depend on.
+
+    Attributes:
+        model: under the protocol.
+        baselines: `chance` and `most_frequent`, over the same queries and candidates.
+        about: protocol and version, split, data set, version and content hash, seed.
+    """
+
+    model: Breakdown
+    baselines: Mapping[str, Breakdown]
+    about: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as a JSON object."""
+        baselines = {name: breakdown.to_json() for name, breakdown in self.baselines.items()}
+        return {**self.about, **self.model.to_json(), "baselines": baselines}
+
+    def rows(self) -> list[tuple[str | int | float, ...]]:
+        """A row over all queries and one per relation: counts, the model's metrics, the baselines' MRR."""
+        names: list[str | None] = [None, *self.model.relations]
+        return [
+            _row(name or "all", *(part.of(name) for part in (self.model, *self.baselines.values()))) for name in names
+        ]
+
+
+def _row(name: str, model: Metrics, *baselines: Metrics) -> tuple[str | int | float, ...]:
+    hits = (model.hits_at_1, model.hits_at_3, model.hits_at_10)
+    return (name, model.queries, round(model.candidates), model.mrr, *hits, *(baseline.mrr for baseline in baselines))
+
+
+def evaluate(
+    model: KGEModel, dataset: Dataset, split: str, protocol: EvaluationProtocol, seed: int | None = None
+) -> EvaluationResult:
+    """Rank a split's answers by a model and by the baselines, through the same code.
+
+    Raises:
+        RunError: the split is empty, or the model's scores are not finite.
+    """
+    evaluator = Evaluator(dataset, split, protocol)
+    ranks = evaluator.rank(ModelScores(model, evaluator.entities()))
+    baselines = {
+        "chance": evaluator.chance(ranks),
+        "most_frequent": evaluator.summarise(evaluator.rank(FrequencyScores(dataset))),
+    }
+    about = {
+        "protocol": {"name": protocol.name, "version": protocol.version, "ties": protocol.ties},
+        "split": split,
+        "dataset": {
+            "name": dataset.name, "version": dataset.version, "revision": dataset.revision,
+            "content_sha256": dataset.content_sha256, "setting": dataset.setting,
+        },
+        "seed": seed,
+    }  # fmt: skip
+    return EvaluationResult(evaluator.summarise(ranks), baselines, about)
+
+
+def evaluate_run(run: Run, split: str, protocol: EvaluationProtocol) -> EvaluationResult:
+    """Evaluate the best weights of a run.
+
+    Raises:
+        RunError: as `evaluate`, or the run is damaged.
+    """
+    return evaluate(run.load_model(), run.dataset, split, protocol, run.experiment.training.seed)

@@ -1,0 +1,157 @@
+"""Files that are written whole or not at all, and read only when they are what was written; never a pickle."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mkg_builder.errors import DataError
+from mkg_builder.schema import file_sha256
+
+_EXECUTABLE_NAMES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".joblib", ".dill"}
+_PROTOCOLS, _OPCODES = (b"\2", b"\3", b"\4", b"\5"), (b"(", b"]", b"}", b")", b"c", b"I", b"S", b"V")
+_MAGIC = {b"PK\x03\x04": "a zip (the form of .pt and .npz files)", b"\x93NUMPY": "a NumPy array", b"\x1f\x8b": "gzip"}
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spare blanks, NaN refused."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
+    """Write an object as canonical JSON with the sha256 of its own content under `sha256`."""
+    sealed = {**value, "sha256": _seal(value)}
+    write_durably(path, (canonical_json(sealed) + "\n").encode())
+
+
+def read_sealed_json(path: Path, error: type[DataError], remedy: str) -> dict[str, Any]:
+    """The object that `write_sealed_json` wrote, without its seal.
+
+    Args:
+        path: the file.
+        error: what to raise.
+        remedy: what to do about it, the end of the message.
+
+    Raises:
+        DataError: as `error`, where the file is missing, is not JSON or was altered.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise error(f"{path} is missing; {remedy}") from None
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{path} is not JSON ({problem}); {remedy}") from None
+    if not isinstance(value, dict) or value.pop("sha256", None) != _seal(value):
+        raise error(f"{path} is altered: its content is not what its sha256 says; {remedy}")
+    return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file beside its place, force it to the disk, and put it there in one step."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
+    """Write tensors as safetensors in one step; the file's sha256.
+
+    No metadata is written: safetensors orders several metadata keys at random, so that the same
+    tensors would give different bytes.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        digest = file_sha256(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return digest
+
+
+def read_tensors(path: Path, sha256: str, error: type[DataError], remedy: str) -> dict[str, torch.Tensor]:
+    """Every tensor of a safetensors file, after its kind and its sha256 were checked.
+
+    Raises:
+        DataError: as `error`, where the file is missing, of an unsafe kind, altered or malformed.
+    """
+    refuse_executable(path, error, remedy)
+    if not path.is_file():
+        raise error(f"{path} is missing; {remedy}")
+    if file_sha256(path) != sha256:
+        raise error(f"{path} is altered: its sha256 is not the recorded one; {remedy}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, it has only keys()
+    except (SafetensorError, ValueError, OSError) as problem:
+        raise error(f"{path} is not readable safetensors ({problem}); {remedy}") from None
+
+
+def refuse_executable(path: Path, error: type[DataError], remedy: str) -> None:
+    """Refuse a file that could run code when loaded, by its name and by its first bytes; it is not parsed.
+
+    Raises:
+        DataError: as `error`, for a pickle, a PyTorch or NumPy file, a zip or a gzip.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(9)
+    kind = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+    if kind is None and not _begins_as_safetensors(head) and _begins_as_pickle(head):
+        kind = "a pickle"
+    if kind is None and path.suffix.lower() in _EXECUTABLE_NAMES:
+        kind = f"a {path.suffix} file"
+    if kind:
+        raise error(f"{path} is {kind}, which can run code when opened: refused, not opened; {remedy}")
+
+
+def _begins_as_safetensors(head: bytes) -> bool:
+    """Whether the bytes are the length of a header (little-endian, under 4 GB) and the header's first brace."""
+    return head[4:9] == b"\0\0\0\0{"
+
+
+def _begins_as_pickle(head: bytes) -> bool:
+    """Whether the bytes can open a pickle: protocols 2 to 5 say so, older ones begin with an opcode."""
+    return (head[:1] == b"\x80" and head[1:2] in _PROTOCOLS) or head[:1] in _OPCODES
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, beside its place; it takes that place when the block ends without error.
+
+    What was there before is kept until then, and replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    former = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        if folder.exists():
+            folder.rename(former)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)

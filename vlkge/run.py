@@ -1,0 +1,226 @@
+"""The run folder: everything that evaluate, predict and resume need, written so that a crash leaves it whole.
+
+    run.json                    sealed by its own sha256; names every other file with its sha256
+    experiment.yaml             what was trained, every value resolved
+    environment.json            versions, threads, device
+    dataset/, features/         what it was trained on
+    weights-<epoch>.safetensors     of the best validation epoch
+    checkpoint-<epoch>.safetensors  of the last epoch: weights, optimiser and generator states
+    metrics.jsonl               one line per epoch
+
+An epoch is saved as new files first and then, in one step, by a new `run.json` that names them.
+"""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from mkg_builder.errors import UsageError
+from mkg_builder.schema import file_sha256
+from vlkge.config import Experiment, load_experiment
+from vlkge.dataset import Dataset
+from vlkge.encoders import Modality
+from vlkge.errors import RunError
+from vlkge.features import ModalityFeatures, load_features
+from vlkge.files import (
+    read_sealed_json,
+    read_tensors,
+    refuse_executable,
+    whole_folder,
+    write_durably,
+    write_sealed_json,
+    write_tensors,
+)
+from vlkge.model import KGEModel, build_model
+
+FORMAT = 1
+RECORD, EXPERIMENT, ENVIRONMENT, METRICS = "run.json", "experiment.yaml", "environment.json", "metrics.jsonl"
+_REMEDY = "train again with: vlkge train"
+
+
+@dataclass
+class Run:
+    """One training on disk.
+
+    Attributes:
+        folder: where it lies.
+        experiment: what was trained, resolved.
+        dataset: what on.
+        features: the encoders' vectors by modality.
+        record: the content of `run.json`; `progress` there is what training has to remember.
+    """
+
+    folder: Path
+    experiment: Experiment
+    dataset: Dataset
+    features: Mapping[Modality, ModalityFeatures]
+    record: dict[str, Any] = field(repr=False)
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """The state of training after the last saved epoch; empty before the first."""
+        progress: dict[str, Any] = self.record["progress"]
+        return progress
+
+    def load_model(self) -> KGEModel:
+        """The model with the weights of the best validation epoch.
+
+        Raises:
+            RunError: no epoch was finished, or the weights are altered, not finite or of another shape.
+        """
+        if not self.record["weights"]:
+            raise RunError(f"{self.folder} has no finished epoch; go on with: vlkge resume {self.folder}")
+        model = self.new_model()
+        load_weights(model, self._read("weights"), str(self.folder))
+        return model.eval()
+
+    def new_model(self) -> KGEModel:
+        """The model at its seeded start."""
+        return build_model(self.experiment.model, self.dataset, self.features, self.experiment.training.seed)
+
+    def load_checkpoint(self) -> dict[str, Tensor]:
+        """The tensors that `save_epoch` was given last.
+
+        Raises:
+            RunError: they are altered or missing.
+        """
+        return self._read("checkpoint")
+
+    def _read(self, kind: str) -> dict[str, Tensor]:
+        entry = self.record[kind]
+        return read_tensors(self.folder / entry["file"], entry["sha256"], RunError, _REMEDY)
+
+    def save_epoch(
+        self, progress: dict[str, Any], checkpoint: dict[str, Tensor], best: dict[str, Tensor] | None
+    ) -> None:
+        """Save an epoch: all of it, or, when the machine stops on the way, nothing of it.
+
+        Args:
+            progress: plain values; `epoch` and `history` among them.
+            checkpoint: what resuming needs.
+            best: the weights, when this epoch is the best so far.
+        """
+        record = {**self.record, "progress": progress}
+        record["checkpoint"] = self._write(f"checkpoint-{progress['epoch']:04d}.safetensors", checkpoint)
+        if best is not None:
+            record["weights"] = self._write(f"weights-{progress['epoch']:04d}.safetensors", best)
+        write_sealed_json(self.folder / RECORD, record)
+        self.record = record
+        lines = "".join(json.dumps(epoch, sort_keys=True) + "\n" for epoch in progress["history"])
+        write_durably(self.folder / METRICS, lines.encode())
+        current = {record["checkpoint"]["file"], record["weights"]["file"] if record["weights"] else None}
+        for path in self.folder.glob("*.safetensors"):
+            if path.name not in current:
+                path.unlink()
+
+    def _write(self, name: str, tensors: dict[str, Tensor]) -> dict[str, str]:
+        return {"file": name, "sha256": write_tensors(self.folder / name, tensors)}
+
+
+def create_run(folder: Path, experiment: Experiment, dataset: Dataset, overwrite: bool = False) -> Run:
+    """A new run folder, before its first epoch.
+
+    Args:
+        folder: where; it must not exist yet.
+        experiment: resolved; `features` names the folder that is hard-linked (else copied) into the run.
+        dataset: the graph.
+        overwrite: replace a run that is there.
+
+    Raises:
+        UsageError: the folder exists, or is something else than a run.
+        FeaturesError: the features are damaged or of another data set.
+    """
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        if not (folder / RECORD).is_file():
+            raise UsageError(f"{folder} exists and is no run; name another folder with --out")
+        if not overwrite:
+            raise UsageError(f"{folder} exists; go on with: vlkge resume {folder}, or replace it with --overwrite")
+    with whole_folder(folder) as new:
+        (new / "dataset").mkdir()
+        dataset.save(new / "dataset")
+        if experiment.features:
+            _link_folder(Path(experiment.features), new / "features")
+        text = yaml.safe_dump(experiment.model_dump(), sort_keys=False, allow_unicode=True)
+        write_durably(new / EXPERIMENT, text.encode())
+        write_durably(new / ENVIRONMENT, (json.dumps(_environment(experiment), indent=2) + "\n").encode())
+        described = [path for path in new.rglob("*") if path.suffix in (".json", ".yaml")]
+        files = {str(path.relative_to(new)): file_sha256(path) for path in sorted(described)}
+        record = {"format": FORMAT, "files": files, "weights": None, "checkpoint": None, "progress": {}}
+        write_sealed_json(new / RECORD, record)
+    return load_run(folder)
+
+
+def load_run(folder: Path) -> Run:
+    """A run from its folder, verified: each file's sha256 first, then what it says.
+
+    Raises:
+        RunError: not a run folder, a checkpoint file of a kind that can run code, or a damaged run.
+        DatasetError: its data set is damaged.
+        FeaturesError: its features are damaged or of another data set.
+    """
+    refuse_executable(folder, RunError, "give the folder that vlkge train wrote")
+    if not folder.is_dir() or not (folder / RECORD).is_file():
+        raise RunError(f"{folder} is no run: it has no {RECORD}; {_REMEDY}")
+    record = read_sealed_json(folder / RECORD, RunError, _REMEDY)
+    if record.get("format") != FORMAT:
+        raise RunError(f"{folder}: run format {record.get('format')!r}, this program reads {FORMAT}")
+    for name, digest in record["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise RunError(f"{path} is missing; {_REMEDY}")
+        if file_sha256(path) != digest:
+            raise RunError(f"{path} is altered: its sha256 is not the recorded one; {_REMEDY}")
+    dataset = Dataset.load(folder / "dataset")
+    features = load_features(folder / "features") if (folder / "features").is_dir() else {}
+    for modality in features.values():
+        modality.require_match(dataset)
+    return Run(folder, load_experiment(folder / EXPERIMENT), dataset, features, record)
+
+
+def load_weights(model: KGEModel, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Put weights into a model that is built alike.
+
+    Raises:
+        RunError: a name or a shape differs, or a value is not finite.
+    """
+    expected = model.state_dict()
+    if expected.keys() != tensors.keys():
+        odd = sorted(expected.keys() ^ tensors.keys())[0]
+        raise RunError(f"{source}: weights and experiment do not belong together ({odd}); {_REMEDY}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise RunError(f"{source}: {name} is {list(tensor.shape)}, not {list(expected[name].shape)}; {_REMEDY}")
+        if not bool(tensor.isfinite().all()):
+            raise RunError(f"{source}: {name} holds values that are not finite; {_REMEDY}")
+    model.load_state_dict(dict(tensors))
+
+
+def _link_folder(source: Path, target: Path) -> None:
+    target.mkdir()
+    for path in sorted(source.iterdir()):
+        if path.is_file():
+            try:
+                os.link(path.resolve(), target / path.name)
+            except OSError:  # another file system, or one without hard links
+                shutil.copy2(path, target / path.name)
+
+
+def _environment(experiment: Experiment) -> dict[str, Any]:
+    return {
+        "packages": {name: version(name) for name in ("vlkge", "torch", "numpy", "safetensors", "open_clip_torch")},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "device": experiment.training.device,
+        "seed": experiment.training.seed,
+    }
