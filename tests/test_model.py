@@ -29,13 +29,21 @@ def index(*entities: str) -> torch.Tensor:
     return torch.tensor([DATASET.entity_index(entity) for entity in entities])
 
 
-def test_only_entities_of_closed_types_have_a_free_vector() -> None:
-    _, present = model().real.modalities["structural"](ALL)
-    assert [DATASET.entities[i] for i in ALL[present]] == ["artist:0", "artist:1"]
+def test_artworks_share_one_free_vector_and_artists_have_their_own() -> None:
+    vectors, present = model().real.modalities["structural"](ALL)
+    assert present.all()
+    kinds = dict(zip(DATASET.entities, map(tuple, vectors.tolist()), strict=True))
+    assert len({kinds[art] for art in ART}) == 1
+    assert len(set(kinds.values())) == 3
+
+
+def test_a_shared_vector_is_nothing_known_of_the_entity_itself() -> None:
+    made = model(modalities=["structural"])
+    assert made.real.has_any(index("artist:0", "artwork:a", "artwork:e")).tolist() == [True, False, False]
 
 
 def test_the_papers_way_gives_every_entity_of_train_one_and_none_to_an_unseen() -> None:
-    _, present = model(structural="seen").real.modalities["structural"](ALL)
+    _, present = model(structural="own").real.modalities["structural"](ALL)
     assert {DATASET.entities[i] for i in ALL[~present]} == {"artwork:e", "artwork:f"}
 
 
@@ -115,7 +123,7 @@ def test_an_entity_that_is_not_in_the_batch_gets_no_gradient() -> None:
     made.represent(index("artist:0", "artwork:a")).sum().backward()
     gradient = made.real.modalities["structural"].weight.grad
     assert gradient.is_sparse
-    assert gradient.coalesce().indices().tolist() == [[0]]
+    assert gradient.coalesce().indices().tolist() == [[0, 2]]  # the artist's own and the one that artworks share
 
 
 def test_the_same_seed_gives_the_same_model_and_leaves_torchs_own_generator_alone() -> None:

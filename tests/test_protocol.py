@@ -92,7 +92,7 @@ def oracle_reference(
 @pytest.mark.parametrize(("protocol", "oracle"), [(Strict(), oracle_strict), (Reference(), oracle_reference)])
 @pytest.mark.parametrize("setting", ["inductive", "transductive"])
 def test_ranks_equal_plain_python_on_random_graphs(protocol, oracle, setting: str) -> None:
-    for seed in range(500):
+    for seed in range(1000):
         dataset = random_dataset(seed, setting)
         scores = random_scores(dataset, seed)
         evaluator = Evaluator(dataset, "test", protocol, scores_at_once=(7, 1000)[seed % 2])

@@ -1,6 +1,7 @@
 """vlkge: train and use vision-language knowledge-graph embeddings. Parses, makes one call, prints."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -242,4 +243,6 @@ def _progress(quiet: bool) -> Iterator[Any]:
 
 def main() -> None:
     """The entry point."""
+    # read when torch loads OpenMP: threads that spin while another program holds a core made an epoch ten times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     terminal.run(app, "vlkge")

@@ -28,8 +28,8 @@ class ModelConfig(_Section):
         dim: components of one modality's vector.
         projection: of image and text vectors to `dim`: `trained`, or `frozen` at its seeded orthogonal start.
         normalise: of image and text vectors: `standardise` per component by entities seen in train, `l2`, `none`.
-        structural: which entities have a free vector: `closed_types` (those seen in train, of types that
-            have no unseen member) or `seen` (every one seen in train, as in the paper).
+        structural: of the type that has unseen members, entities `shared` one free vector or had, where seen in
+            train, their `own` as in the paper; entities of other types have their own either way.
         dropout: share of the components of image and text vectors that a training step leaves out.
     """
 
@@ -39,7 +39,7 @@ class ModelConfig(_Section):
     dim: Positive = 128
     projection: Literal["trained", "frozen"] = "trained"
     normalise: Literal["standardise", "l2", "none"] = "standardise"
-    structural: Literal["closed_types", "seen"] = "closed_types"
+    structural: Literal["shared", "own"] = "shared"
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
 
 

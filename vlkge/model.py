@@ -28,20 +28,24 @@ IMAGINARY_GAIN = 0.1
 
 
 class FreeVectors(nn.Module):
-    """One learned vector for each of some entities; the others have none.
+    """One learned vector for each of some entities; others share one, the rest have none.
 
     Args:
-        owners: bool [n], which entities have one.
+        owners: bool [n], which entities have one of their own.
         dim: its size.
+        sharers: bool [n], which entities share one; none by default.
     """
 
     rows: Tensor
 
-    def __init__(self, owners: Tensor, dim: int) -> None:
+    def __init__(self, owners: Tensor, dim: int, sharers: Tensor | None = None) -> None:
         super().__init__()
-        self.register_buffer("rows", _rows(owners), persistent=False)
+        own = int(owners.sum())
+        self.shared = own if sharers is not None and bool(sharers.any()) else None
+        rows = _rows(owners) if self.shared is None else torch.where(cast(Tensor, sharers), own, _rows(owners))
+        self.register_buffer("rows", rows, persistent=False)
         # Xavier over the whole table, as the official code; a table may be empty
-        self.weight = nn.Parameter(torch.empty(int(owners.sum()), dim))
+        self.weight = nn.Parameter(torch.empty(own + (self.shared is not None), dim))
         nn.init.xavier_uniform_(self.weight.data.view(-1, dim) if len(self.weight) else torch.empty(1, dim))
 
     def forward(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,8 +129,7 @@ class EntityRepresentation(nn.Module):
         self.modalities = nn.ModuleDict()
         for modality in config.modalities or ():
             if modality == "structural":
-                owners = seen if config.structural == "seen" else seen & closed_types(dataset)
-                self.modalities[modality] = FreeVectors(owners, config.dim)
+                self.modalities[modality] = _structural(config, dataset)
             else:
                 if modality not in features:
                     has = ", ".join(sorted(features)) or "none"
@@ -153,16 +156,21 @@ class EntityRepresentation(nn.Module):
                 raise ExperimentError(f"the model has no {modality} modality; it has {', '.join(self.modalities)}")
         given: dict[str, Tensor] = dict(raw)  # type: ignore[arg-type]
         count = len(next(iter(given.values())))
-        parts = [
-            cast(EncodedVectors, part).project(given[name]) if name in given else torch.zeros(count, self._modality_dim)
-            for name, part in self.modalities.items()
-        ]
-        present = torch.tensor([[name in given] * count for name in self.modalities])
-        return cast(Tensor, self.fusion(torch.stack(parts), present))
+        parts = {name: self.modalities[name].project(vectors) for name, vectors in given.items()}  # type: ignore[operator]
+        free = dict(self.modalities.items()).get(STRUCTURAL)
+        if isinstance(free, FreeVectors) and free.shared is not None:
+            parts[STRUCTURAL] = free.weight[free.shared].expand(count, -1)
+        absent = torch.zeros(count, self._modality_dim)
+        present = torch.tensor([[name in parts] * count for name in self.modalities])
+        return cast(Tensor, self.fusion(torch.stack([parts.get(name, absent) for name in self.modalities]), present))
 
     def has_any(self, indices: Tensor) -> Tensor:
-        """Whether entities [k] have any modality; one that has none is a zero vector."""
-        return torch.stack([cast(FreeVectors, part).rows[indices] >= 0 for part in self.modalities.values()]).any(0)
+        """Whether anything is known of entities [k] themselves; a vector that they share with others does not count."""
+        own = []
+        for part in self.modalities.values():
+            rows = cast(FreeVectors, part).rows[indices]
+            own.append((rows >= 0) & (rows != getattr(part, "shared", None)))
+        return torch.stack(own).any(0)
 
 
 class ImaginaryPart(nn.Module):
@@ -237,6 +245,13 @@ def build_model(config: ModelConfig, dataset: Dataset, features: Features, seed:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return KGEModel(config, dataset, features)
+
+
+def _structural(config: ModelConfig, dataset: Dataset) -> FreeVectors:
+    seen, closed = dataset.seen(), closed_types(dataset)
+    if config.structural == "own":
+        return FreeVectors(seen, config.dim)
+    return FreeVectors(seen & closed, config.dim, sharers=~closed)
 
 
 def closed_types(dataset: Dataset) -> Tensor:

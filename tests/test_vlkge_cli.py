@@ -1,0 +1,179 @@
+"""The command line from a release to a prediction, and every mistake as one line with its exit code."""
+
+import io
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.tiny_release import picture_bytes, write_tiny_release
+from vlkge.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+ART = [f"artwork:work-{i:02d}" for i in range(24)]
+BY = [(art, "isCreatedByArtist", f"artist:painter-{i % 3}") for i, art in enumerate(ART)]
+INFLUENCE = [("artist:painter-0", "isInfluencedBy", "artist:painter-1")]
+SPLITS = {"train": BY[:16] + INFLUENCE, "validation": BY[16:20], "test": BY[20:]}
+FAST = ("--dim", "8", "--epochs", "3", "--batch-size", "8", "--quiet")
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def vlkge(*arguments: object, cwd: Path) -> Done:
+    """Run the command line in this process: importing torch anew for each line would take minutes."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setenv("COLUMNS", "200")
+        patch.setattr(sys, "argv", ["vlkge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+            sys.exit(0)
+    return Done(int(left.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def told(*arguments: object, cwd: Path) -> dict | list:
+    done = vlkge(*arguments, "--json", "--quiet", cwd=cwd)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory) -> Path:
+    """A folder with a release, its features and a run, all made by the command line."""
+    place = tmp_path_factory.mktemp("room")
+    pictures = {art: picture_bytes(i) for i, art in enumerate(ART)}
+    texts = {f"artist:painter-{i}": f"Painter {i}" for i in range(3)}
+    write_tiny_release(place / "release", SPLITS, pictures, texts)
+    assert told("encode", "release", cwd=place)["folder"] == "features/tiny-1.0.0"
+    assert told("train", "--dataset", "release", *FAST[:-1], cwd=place)["run"] == "runs/tiny-complex-average"
+    return place
+
+
+RUN = "runs/tiny-complex-average"
+
+
+def test_evaluation_prints_the_model_beside_the_baselines(room: Path) -> None:
+    done = vlkge("evaluate", RUN, cwd=room)
+    assert done.returncode == 0
+    for word in ("isCreatedByArtist", "candidates", "Hits@10", "chance MRR", "frequent MRR"):
+        assert word in done.stdout
+    assert "protocol strict 1" in done.stderr
+
+
+@pytest.mark.parametrize("protocol", ["strict", "reference"])
+def test_evaluation_as_json_says_what_it_depends_on(room: Path, protocol: str) -> None:
+    result = told("evaluate", RUN, "--split", "test", "--protocol", protocol, cwd=room)
+    assert result["protocol"]["name"] == protocol
+    assert result["relations"]["isCreatedByArtist"]["queries"] == 4
+    assert set(result["baselines"]) == {"chance", "most_frequent"}
+
+
+def test_a_picture_outside_the_graph_is_given_painters(room: Path) -> None:
+    (room / "painting.png").write_bytes(picture_bytes(99))
+    found = told("predict", RUN, "--image", "painting.png", "--relation", "isCreatedByArtist", "--top", 2, cwd=room)
+    assert [row["rank"] for row in found] == [1, 2]
+    assert found[0]["label"].startswith("Painter")
+
+
+def test_a_text_outside_the_graph_is_given_painters(room: Path) -> None:
+    found = told("predict", RUN, "--text", "Painter 1", "--relation", "isCreatedByArtist", cwd=room)
+    assert len(found) == 3
+
+
+def test_an_artist_of_the_graph_is_given_influences(room: Path) -> None:
+    done = vlkge("predict", RUN, "--head", "artist:painter-0", "--relation", "isInfluencedBy", cwd=room)
+    assert done.returncode == 0
+    assert "Painter 1" in done.stdout
+    assert "train" in done.stdout
+
+
+def test_a_resume_goes_on_from_the_last_epoch(room: Path) -> None:
+    shutil.copytree(room / RUN, room / "copy")
+    assert told("resume", "copy", "--epochs", 5, cwd=room)["epochs"] == 5
+
+
+def test_an_experiment_file_is_overridden_by_options_and_by_dotted_paths(room: Path) -> None:
+    (room / "plan.yaml").write_text("dataset: release\nmodel: {scorer: transe, dim: 4}\ntraining: {epochs: 1}\n")
+    told("train", "--experiment", "plan.yaml", "--model", "distmult", "--set", "model.dim=6", "--out", "x", cwd=room)
+    written = (room / "x" / "experiment.yaml").read_text()
+    assert "scorer: distmult" in written
+    assert "dim: 6" in written
+
+
+def test_progress_is_one_line_an_epoch_with_the_validation_mrr(room: Path) -> None:
+    done = vlkge("train", "--dataset", "release", *FAST[:-1], "--out", "talkative", cwd=room)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3
+    assert "validation MRR" in lines[0]
+    assert done.stdout.strip().endswith("run: talkative")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("predict", RUN, "--head", "artist:painter-0", "--relation", "isInfluencedBye"), 2, "'isInfluencedBy'?"),
+        (("predict", RUN, "--head", "artist:paintre-0", "--relation", "isInfluencedBy"), 2, "'artist:painter-0'?"),
+        (("predict", RUN, "--relation", "isInfluencedBy"), 2, "give either --head"),
+        (("predict", RUN, "--image", "half.png", "--relation", "isCreatedByArtist"), 4, "half.png"),
+        (("predict", RUN, "--image", "none.png", "--relation", "isCreatedByArtist"), 4, "no picture none.png"),
+        (("evaluate", RUN, "--protocol", "strickt"), 2, "'strict'?"),
+        (("evaluate", RUN, "--split", "tset"), 2, "'test'?"),
+        (("evaluate", "nowhere"), 4, "is no run"),
+        (("evaluate", "model.pt"), 4, "refused, not opened"),
+        (("encode", "release", "--encoder", "colour-texture"), 2, "'color-texture'?"),
+        (("train", "--dataset", "release", "--model", "complx"), 2, "'complex'?"),
+        (("train", "--dataset", "release", "--fusion", "averag"), 2, "'average'?"),
+        (("train", "--dataset", "release", "--set", "model.dimm=3"), 2, "'dim'?"),
+        (("train", "--dataset", "release", "--features", "pickled", "--out", "y"), 4, "refused, not opened"),
+        (("train", "--dataset", "release", "--hf-dataset", "a/b"), 2, "exclude each other"),
+        (("train", "--dataset", "altered", "--out", "y"), 4, "is altered"),
+        (("train", "--dataset", "release"), 2, "--overwrite"),
+        (("train",), 2, "--dataset"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_its_exit_code(room: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    (room / "half.png").write_bytes(picture_bytes(0)[:900])
+    (room / "model.pt").write_bytes(pickle.dumps({"weights": [1.0]}))
+    (room / "pickled").mkdir(exist_ok=True)
+    (room / "pickled" / "image.pkl").write_bytes(pickle.dumps([1.0]))
+    if not (room / "altered").exists():
+        shutil.copytree(room / "release", room / "altered")
+        path = next((room / "altered" / "triples").iterdir())
+        path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    done = vlkge(*arguments, cwd=room)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("vlkge: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def test_help_is_fast_and_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; sys.argv = ['vlkge', '--help']\n"
+        "from vlkge.cli import main\n"
+        "try: main()\n"
+        "finally: print([m for m in ('torch', 'datasets', 'open_clip', 'numpy') if m in sys.modules])"
+    )
+    began = time.perf_counter()
+    output = subprocess.check_output([sys.executable, "-W", "error", "-c", script], text=True, cwd=ROOT)
+    assert time.perf_counter() - began < 4  # 0.4 s on an idle machine, 4 s where torch is imported
+    assert "encode" in output
+    assert output.splitlines()[-1] == "[]"
+
+
+def test_it_runs_as_a_module_and_tells_its_version() -> None:
+    output = subprocess.check_output([sys.executable, "-m", "vlkge", "--version"], text=True, cwd=ROOT)
+    assert output.startswith("vlkge 0.")
