@@ -1,23 +1,15 @@
 """mkgb: build versioned multimodal knowledge graphs. Parses, makes one call, prints."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mkg_builder import __version__, terminal
+from mkg_builder import terminal
 from mkg_builder.errors import UsageError
-from mkg_builder.source import Progress
 
-app = typer.Typer(
-    help="Build versioned multimodal knowledge graphs from recipes.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = terminal.make_app("mkgb", "Build versioned multimodal knowledge graphs from recipes.")
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path to a YAML file.")]
 ReleaseFolder = Annotated[Path, typer.Argument(metavar="RELEASE", help="A release folder, as `mkgb build` writes it.")]
@@ -38,19 +30,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
 
 DEFAULT_WORKSPACE = Path("workspace")
-
-
-@app.callback(invoke_without_command=True)
-def root(  # --debug is taken by terminal.run; it is declared here to be found in --help
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
-    _debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error (anywhere on the line).")
-    ] = False,
-) -> None:
-    """Build versioned multimodal knowledge graphs from recipes."""
-    if version:
-        terminal.say(f"mkgb {__version__}")
-        raise typer.Exit
 
 
 @app.command("list", epilog="Example: mkgb list")
@@ -81,7 +60,7 @@ def fetch(
     from mkg_builder import build as spine
 
     job = spine.Job(recipe, workspace, limit, False, _pairs(endpoint), tuple(override or ()), contact)
-    with _progress(quiet) as advance:
+    with terminal.progress_bar(quiet) as advance:
         report = spine.fetch(job, advance)
     if as_json:
         terminal.show_json({**asdict(report), "snapshot": str(report.snapshot)})
@@ -106,7 +85,7 @@ def build(
     from mkg_builder.summary import summarise
 
     job = spine.Job(recipe, workspace, limit, offline, _pairs(endpoint), tuple(override or ()), contact)
-    with _progress(quiet) as advance:
+    with terminal.progress_bar(quiet) as advance:
         report = spine.build(job, advance)
     if not quiet:
         for finding in report.findings:
@@ -210,15 +189,6 @@ def _pairs(values: list[str] | None) -> dict[str, str]:
             raise UsageError(f"--endpoint {value}: write it as NAME=URL with an http or https address")
         pairs[name] = url.rstrip("/")
     return pairs
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress | None]:
-    if quiet:
-        yield None
-        return
-    with terminal.progress_bar() as advance:
-        yield advance
 
 
 def main() -> None:

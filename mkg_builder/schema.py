@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mkg_builder.durable import file_sha256
 from mkg_builder.errors import DataError
 from mkg_builder.graph import SPLITS
 
@@ -255,12 +256,6 @@ def combine_hashes(hashes: Iterable[tuple[str, str]]) -> str:
     """One hash of several named ones, for example of every split of every table."""
     lines = sorted(f"{name} {digest}\n" for name, digest in hashes)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe() -> str:

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mkg_builder.durable import file_sha256, sync_folder, write_durably
 from mkg_builder.errors import DataError, LockedError, UsageError
 from mkg_builder.source import Answer
 
@@ -141,11 +141,11 @@ class Snapshot:
 
     def _write_object(self, digest: str, body: bytes) -> None:
         target = self._object(digest)
-        if target.exists() and target.stat().st_size == len(body) and _sha256(target) == digest:
+        if target.exists() and target.stat().st_size == len(body) and file_sha256(target) == digest:
             return
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
-            _sync_folder(target.parent.parent)
+            sync_folder(target.parent.parent)
         write_durably(target, body)
 
     def claim_origin(self, endpoints: Mapping[str, str]) -> None:
@@ -192,31 +192,3 @@ def _words(endpoints: Mapping[str, str]) -> str:
 def is_loopback(url: str) -> bool:
     """Whether an address points at this machine by its own name."""
     return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-
-
-def write_durably(target: Path, body: bytes) -> None:
-    """Write a file so that a crash leaves the whole of it or nothing: temporary, fsync, rename, fsync folder."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from mkg_builder import __version__
 from mkg_builder.errors import MkgError, StorageError
 
 PIPED_WIDTH = 120
@@ -74,8 +75,11 @@ def show_json(value: Any) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Advance]:
-    """A progress bar with rate and remaining time on standard error; nothing when it is not a terminal."""
+def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
+    """A progress bar with remaining time on standard error; none when quiet, nothing shown where no terminal is."""
+    if quiet:
+        yield None
+        return
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
@@ -89,6 +93,24 @@ def progress_bar() -> Iterator[Advance]:
             progress.update(tasks[stage], completed=done, total=total)
 
         yield advance
+
+
+def make_app(program: str, purpose: str) -> typer.Typer:
+    """An empty command line with `--version` and `--debug`."""
+    app = typer.Typer(help=purpose, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+    @app.callback(invoke_without_command=True, help=purpose)
+    def root(  # `run` takes --debug before this sees it; it is declared here to be found in --help
+        version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+        _debug: Annotated[
+            bool, typer.Option("--debug", help="Show an error's traceback (anywhere on the line).")
+        ] = False,
+    ) -> None:
+        if version:
+            say(f"{program} {__version__}")
+            raise typer.Exit
+
+    return app
 
 
 def run(app: typer.Typer, program: str) -> None:

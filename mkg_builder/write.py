@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from mkg_builder import __version__, schema
 from mkg_builder.card import render_card
+from mkg_builder.durable import file_sha256
 from mkg_builder.graph import SPLITS, Entity, KnowledgeGraph, Triple, count_relations
 from mkg_builder.images import BrokenPicture, Picture
 from mkg_builder.recipe import Recipe, canonical
@@ -197,7 +198,7 @@ def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
         "marks": list(draft.marks),
         "content_sha256": schema.release_content_sha256(folder),
         "files": {
-            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": schema.file_sha256(path)}
+            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
             for path in files
         },
         "recipe": canonical(draft.recipe),

@@ -10,6 +10,7 @@ import pytest
 from mkg_builder import schema
 from mkg_builder.build import Job, build
 from mkg_builder.checks import Finding, check_release
+from mkg_builder.durable import file_sha256
 from tests.tiny_recipe import write_recipe
 
 Fact = dict[str, str]
@@ -30,7 +31,7 @@ def rewrite(release: Path, table: str, split: str, changed: list[Fact]) -> None:
     pq.write_table(pa.Table.from_pylist(changed, schema.arrow_schema(table)), path, write_page_checksum=True)
     manifest = schema.read_manifest(release)
     name = schema.shard_path(table, split)
-    manifest["files"][name] = {"bytes": path.stat().st_size, "sha256": schema.file_sha256(path)}
+    manifest["files"][name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     manifest["content_sha256"] = schema.release_content_sha256(release)
     (release / "manifest.json").write_text(json.dumps(manifest))
 

@@ -20,7 +20,7 @@ SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 MKG_BUILDER = (
     "__main__", "cli", "build", "summary", "checks", "write", "card", "statistics", "split", "images", "sources",
     "clean", "context", "http", "snapshot", "source", "recipe", "strict", "schema", "picture", "graph", "terminal",
-    "registry", "errors",
+    "registry", "durable", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
@@ -30,7 +30,7 @@ VLKGE = (
     "errors",
 )  # fmt: skip
 
-COMMON_FLOOR = {"errors", "registry", "schema", "picture", "terminal", "strict"}
+COMMON_FLOOR = {"durable", "errors", "registry", "schema", "picture", "terminal", "strict"}
 """What vlkge may use of mkg_builder."""
 
 DATA_SETS = re.compile(r"wikiart|wn9|\bdemo\b", re.IGNORECASE)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from mkg_builder import schema
+from mkg_builder.durable import file_sha256
 from mkg_builder.graph import SPLITS, entity_type
 
 Fact = tuple[str, str, str]
@@ -75,7 +76,7 @@ def write_tiny_release(
 def write_manifest(folder: Path, fields: dict) -> None:
     """(Re)write the manifest so that it covers every file of the folder."""
     files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": schema.file_sha256(path)}
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(folder.rglob("*.parquet"))
     }
     content = schema.combine_hashes((name, entry["sha256"]) for name, entry in files.items())

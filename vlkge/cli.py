@@ -2,44 +2,24 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mkg_builder import __version__, terminal
+from mkg_builder import terminal
 from mkg_builder.errors import UsageError
 
 if TYPE_CHECKING:
     from vlkge.run import Run
 
-app = typer.Typer(
-    help="Train and use vision-language knowledge-graph embeddings.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = terminal.make_app("vlkge", "Train and use vision-language knowledge-graph embeddings.")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `vlkge train` writes it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
 Device = Annotated[str | None, typer.Option(help="A torch device: cpu, cuda.")]
-
-
-@app.callback(invoke_without_command=True)
-def root(  # --debug is taken by terminal.run; it is declared here to be found in --help
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
-    _debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error (anywhere on the line).")
-    ] = False,
-) -> None:
-    """Train and use vision-language knowledge-graph embeddings."""
-    if version:
-        terminal.say(f"vlkge {__version__}")
-        raise typer.Exit
 
 
 @app.command(epilog="Example: vlkge encode workspace/releases/demo-1.0.0 --encoder color-texture")
@@ -60,7 +40,7 @@ def encode(
 
     folder, _ = find_release(release)
     place = out or _features_folder(folder)
-    with _progress(quiet) as advance:
+    with terminal.progress_bar(quiet) as advance:
         options = EncodeOptions(batch_size, device)
         report = encode_release(folder, tuple(encoder or ()), place, options, advance or _ignore)
     if as_json:
@@ -138,7 +118,7 @@ def resume(
 def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
     from vlkge.train import fit
 
-    with _progress(quiet) as advance:
+    with terminal.progress_bar(quiet) as advance:
         for epoch in fit(run, epochs, advance):
             if not quiet:
                 mrr = "" if epoch.validation_mrr is None else f", validation MRR {epoch.validation_mrr:.4f}"
@@ -230,15 +210,6 @@ def _find_features(dataset: str) -> str | None:
 
 def _ignore(_stage: str, _done: int, _total: int | None) -> None:
     """Nobody wants to know."""
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Any]:
-    if quiet:
-        yield None
-        return
-    with terminal.progress_bar() as advance:
-        yield advance
 
 
 def main() -> None:

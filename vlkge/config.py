@@ -59,9 +59,9 @@ class TrainingConfig(_Section):
         device: a torch device, `cpu` or `cuda`.
     """
 
-    epochs: Positive = 50
+    epochs: Positive = 100
     batch_size: Positive = 512
-    negatives: Positive = 16
+    negatives: Positive = 4
     negative_pool: Literal["relation", "entities"] = "relation"
     corrupt: Literal["auto", "tail", "both"] = "auto"
     known: Literal["train", "all"] = "train"

@@ -15,7 +15,7 @@ import torch
 
 from mkg_builder import schema
 from mkg_builder.errors import UnknownNameError, UpstreamError, UsageError
-from vlkge.errors import DatasetError, unknown_among_many
+from vlkge.errors import DatasetError
 from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
 
 Indices = npt.NDArray[np.int64]
@@ -92,7 +92,7 @@ class Dataset:
         try:
             return self._entity_ranks[entity]
         except KeyError:
-            raise unknown_among_many("entity", entity, self.entities) from None
+            raise UnknownNameError("entity", entity, self.entities) from None
 
     def relation_index(self, relation: str) -> int:
         """The index of a relation name.

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mkg_builder.durable import file_sha256
 from mkg_builder.errors import UnknownNameError, UpstreamError, UsageError
-from mkg_builder.schema import file_sha256
 from vlkge.encoders import Encoder, Vectors
 from vlkge.errors import FeaturesError
 from vlkge.files import canonical_json

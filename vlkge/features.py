@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mkg_builder.durable import file_sha256, write_durably
 from mkg_builder.errors import UsageError
-from mkg_builder.schema import file_sha256
 from vlkge.dataset import Dataset
 from vlkge.encoders import EncoderInfo, Modality, Vectors
 from vlkge.errors import FeaturesError
@@ -21,7 +21,6 @@ from vlkge.files import (
     read_tensors,
     refuse_executable,
     whole_folder,
-    write_durably,
     write_sealed_json,
     write_tensors,
 )

@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from mkg_builder.durable import file_sha256, sync_folder, write_durably
 from mkg_builder.errors import DataError
-from mkg_builder.schema import file_sha256
 
 _EXECUTABLE_NAMES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".joblib", ".dill"}
 _PROTOCOLS, _OPCODES = (b"\2", b"\3", b"\4", b"\5"), (b"(", b"]", b"}", b")", b"c", b"I", b"S", b"V")
@@ -58,19 +58,6 @@ def _seal(value: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file beside its place, force it to the disk, and put it there in one step."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
     """Write tensors as safetensors in one step; the file's sha256.
 
@@ -84,6 +71,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
             os.fsync(file.fileno())
         digest = file_sha256(beside)
         beside.replace(path)
+        sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
     return digest

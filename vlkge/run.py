@@ -25,8 +25,8 @@ import torch
 import yaml
 from torch import Tensor
 
+from mkg_builder.durable import file_sha256, write_durably
 from mkg_builder.errors import UsageError
-from mkg_builder.schema import file_sha256
 from vlkge.config import Experiment, load_experiment
 from vlkge.dataset import Dataset
 from vlkge.encoders import Modality
@@ -37,7 +37,6 @@ from vlkge.files import (
     read_tensors,
     refuse_executable,
     whole_folder,
-    write_durably,
     write_sealed_json,
     write_tensors,
 )

@@ -1,0 +1,36 @@
+"""Files that survive a crash: there is the whole of them, or nothing."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_durably(target: Path, body: bytes) -> None:
+    """Write a file so that a crash leaves the whole of it or nothing: temporary, fsync, rename, fsync folder."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries to the disk: what was renamed into it stays renamed."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
