@@ -189,7 +189,8 @@ class ImaginaryPart(nn.Module):
     def forward(self, indices: Tensor, real: Tensor) -> Tensor:
         """Imaginary parts [k, dim] of entities [k] with real parts [k, dim]."""
         free, present = self.free(indices)
-        return free + _spread(self.outside(real[~present]), ~present)  # each is zero where the other is not
+        mapped = _spread(self.outside(real[~present]), ~present)
+        return cast(Tensor, free + mapped)  # each is zero where the other is not
 
     def outside(self, real: Tensor) -> Tensor:
         """Imaginary parts [k, dim] of things outside the graph."""
