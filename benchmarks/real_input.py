@@ -80,7 +80,7 @@ def show_metrics(told: dict[str, Any]) -> None:
     for name, metrics in parts.items():
         others = [told["baselines"][b] for b in ("most_frequent", "chance")]
         baseline = [(o["overall"] if name == "all" else o["relations"][name])["mrr"] for o in others]
-        hits = [metrics[f"hits@{k}"] for k in (1, 3, 10)]
+        hits = [metrics[f"hits_at_{k}"] for k in (1, 3, 10)]
         rows.append(
             (name, f"{metrics['queries']:,}", *(f"{value:.3f}" for value in (metrics["mrr"], *hits, *baseline)))
         )

@@ -206,3 +206,14 @@ def _statistics(data: bytes) -> np.ndarray:
     histogram = [np.histogram(pixels[..., channel], 8, (0, 256), density=True)[0] * 100 for channel in range(3)]
     grid = np.asarray(picture.resize((4, 4), Image.Resampling.BOX), float).ravel()
     return np.concatenate([grid, *histogram, steps, pixels.std(axis=(0, 1))])
+
+
+def test_every_built_in_source_and_every_shipped_recipes_source_has_a_contract_test() -> None:
+    from mkg_builder.build import SOURCES
+    from mkg_builder.recipe import load_recipe, shipped_recipes
+    from tests import test_wikiart  # noqa: F401  (its contract test is a subclass, found below)
+
+    tested = {type(contract().source()).__name__ for contract in SourceContract.__subclasses__()}
+    parts = [part for path in shipped_recipes().values() for part in load_recipe(path).sources.values()]
+    used = {*SOURCES.names(), *(part.use for part in parts)}
+    assert {SOURCES.resolve(name, RECIPES).__name__ for name in used} <= tested

@@ -6,7 +6,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -160,16 +159,14 @@ def test_a_mistake_is_one_line_with_its_exit_code(room: Path, arguments: tuple[s
     assert said in done.stderr
 
 
-def test_help_is_fast_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys; sys.argv = ['vlkge', '--help']\n"
         "from vlkge.cli import main\n"
         "try: main()\n"
         "finally: print([m for m in ('torch', 'datasets', 'open_clip', 'numpy') if m in sys.modules])"
     )
-    began = time.perf_counter()
     output = subprocess.check_output([sys.executable, "-W", "error", "-c", script], text=True, cwd=ROOT)
-    assert time.perf_counter() - began < 4  # 0.4 s on an idle machine, 4 s where torch is imported
     assert "encode" in output
     assert output.splitlines()[-1] == "[]"
 

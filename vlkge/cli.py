@@ -188,8 +188,9 @@ def predict(
         terminal.show_json([asdict(prediction) for prediction in found])
         return
     title = f"{head or image or repr(text)} – {relation}"
-    rows = [(p.rank, p.label, p.entity, p.score, p.known) for p in found]
-    terminal.show_table(title, ("rank", "label", "entity", "score", "known from"), rows)
+    columns = ["rank", "label", "entity", "score", *(["known from"] if head else [])]
+    rows = [(p.rank, p.label, p.entity, p.score, p.known)[: len(columns)] for p in found]
+    terminal.show_table(title, columns, rows)
     if not quiet and any(p.known for p in found):
         terminal.note("known from: the split that already states this triple; --new-only leaves these out")
 
