@@ -217,3 +217,8 @@ def test_every_built_in_source_and_every_shipped_recipes_source_has_a_contract_t
     parts = [part for path in shipped_recipes().values() for part in load_recipe(path).sources.values()]
     used = {*SOURCES.names(), *(part.use for part in parts)}
     assert {SOURCES.resolve(name, RECIPES).__name__ for name in used} <= tested
+
+
+def test_the_card_that_is_shown_beside_the_recipe_is_the_releases_own(demo_release: Path) -> None:
+    shown = RECIPES.parent / "data_cards" / "demo.md"
+    assert shown.read_text(encoding="utf-8") == (demo_release / "README.md").read_text(encoding="utf-8")
