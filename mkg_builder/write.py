@@ -61,7 +61,10 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
         The manifest.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    prefix = f".writing-{folder.name}-"
+    for left_behind in folder.parent.glob(f"{prefix}*"):  # by a build that was killed
+        shutil.rmtree(left_behind)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
     try:
         manifest = _write_into(scratch, draft)
         scratch.chmod(0o755)

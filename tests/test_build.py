@@ -141,6 +141,13 @@ def test_a_build_that_is_cut_off_leaves_no_half_release(tmp_path: Path, monkeypa
     assert check_release(first.release) == []
 
 
+def test_what_a_killed_build_left_behind_is_swept_away(tmp_path: Path) -> None:
+    left = tmp_path / "w" / "releases" / ".writing-tiny-1.2.3-abc"
+    left.mkdir(parents=True)
+    (left / "half.parquet").write_text("")
+    assert [path.name for path in built(tmp_path).release.parent.iterdir()] == ["tiny-1.2.3"]
+
+
 def test_pages_carry_checksums(report: BuildReport) -> None:
     path = report.release / schema.shard_path("triples", "train")
     data = bytearray(path.read_bytes())

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mkg_builder.errors import RecipeError, UnknownNameError
-from mkg_builder.recipe import find_recipe, load_recipe, shipped_recipes
+from mkg_builder.recipe import find_recipe, load_recipe
 from tests.tiny_recipe import write_recipe
 
 
@@ -59,10 +59,3 @@ def test_hostile_yaml_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path.write_text(text)
     with pytest.raises(RecipeError, match=said):
         load_recipe(path)
-
-
-@pytest.mark.parametrize("name", sorted(shipped_recipes()))
-def test_every_shipped_recipe_loads_and_is_named_after_its_file(name: str) -> None:
-    recipe = load_recipe(shipped_recipes()[name])
-    assert recipe.name == name
-    assert all(relation.prompt and "{}" in relation.prompt for relation in recipe.relations.values())

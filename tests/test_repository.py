@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import typer.main
-import yaml
 
 from mkg_builder import cli as mkgb
 from mkg_builder import schema
+from mkg_builder.recipe import load_recipe, shipped_recipes
 from vlkge import cli as vlkge
 
 ROOT = Path(__file__).parent.parent
@@ -156,9 +156,11 @@ def test_every_command_has_an_example_and_every_option_a_help(program: str, app:
             assert getattr(parameter, "help", None), f"{program} {name} {parameter.name} has no help"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.name)
-def test_every_shipped_yaml_is_well_formed(path: Path) -> None:
-    assert isinstance(yaml.safe_load(path.read_text()), dict)
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_loads_and_is_named_after_its_file(name: str) -> None:
+    recipe = load_recipe(shipped_recipes()[name])
+    assert recipe.name == name
+    assert all(relation.prompt and "{}" in relation.prompt for relation in recipe.relations.values())
 
 
 def test_the_schema_page_is_current() -> None:
