@@ -1,4 +1,5 @@
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,27 +79,27 @@ def test_an_altered_or_lost_object_counts_as_never_fetched(tmp_path: Path) -> No
     assert Snapshot(tmp_path).get("s:/0") is not None
 
 
-def _hold(folder: Path, ready, done) -> None:
-    with Snapshot(folder).writing():
-        ready.set()
-        done.wait(30)
+HOLD = """
+import sys, time
+from pathlib import Path
+from mkg_builder.snapshot import Snapshot
+with Snapshot(Path(sys.argv[1])).writing():
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
-def test_a_second_writer_is_told_who_is_at_work(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path, ready, done))
-    holder.start()
+def test_a_second_writer_is_told_who_is_at_work_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
     try:
-        assert ready.wait(30)
+        assert holder.stdout.readline() == "held\n"
         with pytest.raises(LockedError, match=f"process {holder.pid} on"), Snapshot(tmp_path).writing():
             pass
-        holder.kill()
-        holder.join()
-        with Snapshot(tmp_path).writing():
-            pass
     finally:
-        done.set()
+        holder.kill()
+        holder.communicate()
+    with Snapshot(tmp_path).writing():
+        pass
 
 
 def test_answers_of_two_machines_are_never_mixed(tmp_path: Path) -> None:
