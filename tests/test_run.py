@@ -1,6 +1,8 @@
 """The run folder: whole after any crash, verified when it is read, never a pickle."""
 
 import pickle
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -160,3 +162,17 @@ def test_a_folder_that_is_no_run_and_a_run_without_an_epoch_say_what_to_do(tmp_p
         load_run(tmp_path / "nothing")
     with pytest.raises(RunError, match="vlkge resume"):
         new_run(tmp_path).load_model()
+
+
+def test_a_full_disk_is_told_as_one_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys, torch; from pathlib import Path; from vlkge.files import write_tensors\n"
+        "from mkg_builder.errors import StorageError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "try: write_tensors(Path(sys.argv[1]) / 'x.safetensors', {'a': torch.zeros(100_000)})\n"
+        "except StorageError as error: print(error.exit_code, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("5 ")
+    assert "make room" in done.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mkg_builder.durable import file_sha256, sync_folder, write_durably
-from mkg_builder.errors import DataError
+from mkg_builder.errors import DataError, StorageError
 
 _EXECUTABLE_NAMES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".joblib", ".dill"}
 _PROTOCOLS, _OPCODES = (b"\2", b"\3", b"\4", b"\5"), (b"(", b"]", b"}", b")", b"c", b"I", b"S", b"V")
@@ -63,10 +63,16 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
 
     No metadata is written: safetensors orders several metadata keys at random, so that the same
     tensors would give different bytes.
+
+    Raises:
+        StorageError: the disk does not take it.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
+        except SafetensorError as problem:
+            raise StorageError(f"{path} was not written ({problem}); make room, then the same command again") from None
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         digest = file_sha256(beside)
