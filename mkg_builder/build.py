@@ -199,7 +199,7 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
         for thing in source.read(context):
             if isinstance(thing, Entity):
                 entities.append(thing)
-            else:
+            elif isinstance(thing, Triple):
                 triples.append(thing)
         seen.dropped += context.observations.dropped
         seen.leftovers |= context.observations.leftovers

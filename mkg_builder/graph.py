@@ -29,8 +29,9 @@ class Entity:
         label: the name people read.
         text: what a text encoder may read; None when the entity has no text.
         image: the snapshot key of its picture; None when it has none.
-        same_as: the entity elsewhere, `wikidata:Q296`.
+        same_as: the entity elsewhere, `wikidata:Q296`, `ulan:500019484`, `viaf:24605513`.
         sources: who speaks of it.
+        aliases: its other names, as people write them.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Entity:
     image: str | None = None
     same_as: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     def merged(self, other: "Entity") -> "Entity":
         """Both accounts of one entity: the first wins where they differ, the second fills what is absent."""
@@ -49,7 +51,22 @@ class Entity:
             image=self.image if self.image is not None else other.image,
             same_as=tuple(sorted({*self.same_as, *other.same_as})),
             sources=tuple(sorted({*self.sources, *other.sources})),
+            aliases=tuple(sorted({*self.aliases, *other.aliases} - {self.label})),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A value as its source gave it, kept beside what cleaning makes of it: `wasBornOnDate`, "c.May 1, 1425"."""
+
+    entity: str
+    name: str
+    value: str
+    source: str
+
+
+Statement = Entity | Triple | Literal
+"""What a source says."""
 
 
 @dataclass(frozen=True, slots=True)

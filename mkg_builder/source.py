@@ -1,14 +1,14 @@
 """The seam for new sources: what a source must do, and what it is given to do it with."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from mkg_builder.graph import Dropped, Entity, Triple
+from mkg_builder.graph import Dropped, Statement
 
 
 class SourceOptions(BaseModel):
@@ -48,12 +48,17 @@ class Request:
         url: where to ask now.
         follow: whether redirects are followed; where they are not, the redirect itself is the answer.
         accept: how the media type of a good answer must begin ("image/"); any when empty.
+        query: a SPARQL query, sent to `url` by POST; a plain GET when empty.
+        secrets: parameters added to the address at the moment of asking, and shown nowhere: not in the key,
+            a log, an error or a file.
     """
 
     key: str
     url: str
     follow: bool = True
     accept: str = ""
+    query: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 class SourceContext(ABC):
@@ -123,8 +128,8 @@ class Source(ABC):
         """Ask everything, through the context, which keeps every answer."""
 
     @abstractmethod
-    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
-        """Entities and triples from the kept answers, each naming its source; never asks the network."""
+    def read(self, context: SourceContext) -> Iterator[Statement]:
+        """Entities, triples and literals from the kept answers, each naming its source; never asks the network."""
 
 
 @dataclass

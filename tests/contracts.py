@@ -58,7 +58,7 @@ class SourceContract:
 
     def test_every_fact_names_its_source(self, snapshot: Snapshot) -> None:
         for thing in self.source().read(self.reading(snapshot)):
-            assert (thing.source if isinstance(thing, Triple) else thing.sources[0]) == self.name
+            assert (thing.sources[0] if isinstance(thing, Entity) else thing.source) == self.name
 
     def test_both_ends_of_every_triple_are_told_of(self, snapshot: Snapshot) -> None:
         things = list(self.source().read(self.reading(snapshot)))
