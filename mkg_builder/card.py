@@ -9,9 +9,11 @@ import jinja2
 import yaml
 
 from mkg_builder import schema
-from mkg_builder.graph import SPLITS, KnowledgeGraph, Triple, count_relations
+from mkg_builder.graph import SPLITS
+from mkg_builder.knowledge_graph import KnowledgeGraph
 from mkg_builder.recipe import Recipe
 from mkg_builder.statistics import Availability, pivot
+from mkg_builder.triples import Triples
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
          (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))  # fmt: skip
@@ -29,7 +31,7 @@ def render_card(
     version: str,
     marks: Sequence[str],
     graph: KnowledgeGraph,
-    splits: Mapping[str, tuple[Triple, ...]],
+    splits: Mapping[str, Triples],
     counts: Sequence[Availability],
     filled: Mapping[str, Sequence[str]],
 ) -> str:
@@ -46,7 +48,7 @@ def render_card(
         keep_trailing_newline=True,
     )
     environment.filters["cell"] = cell
-    per_split = {split: count_relations(splits[split]) for split in SPLITS}
+    per_split = {split: splits[split].count() for split in SPLITS}
     return environment.get_template("TEMPLATE.md").render(
         front_matter=front_matter(recipe, len(graph.triples), filled),
         recipe=recipe,

@@ -2,15 +2,19 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from mkg_builder import schema
 from mkg_builder.errors import DataError, RecipeError
-from mkg_builder.graph import SPLITS, entity_type
+from mkg_builder.graph import SPLITS, Triple
+from mkg_builder.knowledge_graph import problems, relations_of
 from mkg_builder.recipe import Bounds, Recipe
 from mkg_builder.strict import validate
+from mkg_builder.triples import Mask, Triples, read_triples
 
 
 @dataclass(frozen=True)
@@ -59,25 +63,16 @@ def check_release(release: Path) -> list[Finding]:
         recipe = validate(Recipe, manifest["recipe"], str(release / schema.MANIFEST))
     except RecipeError as error:
         return [Finding("error", "recipe", str(error))]
-    entities = schema.read_table(release, "entities").to_pylist()
-    splits = {split: _facts(release, split) for split in SPLITS}
-    counts = Counter(relation for facts in splits.values() for _, relation, _ in facts)
+    entities = schema.read_table(release, "entities", columns=["id", "type"])
+    types = dict(zip(entities["id"].to_pylist(), entities["type"].to_pylist(), strict=True))
+    triples = read_triples({split: schema.read_table(release, "triples", split) for split in SPLITS})
     return [
         *_content(release, manifest),
-        *_invariants(recipe, {row["id"]: row["type"] for row in entities}, splits),
-        *_leaks(recipe, splits),
+        *_invariants(recipe, types, triples),
+        *_leaks(recipe, triples),
         *_shared_pictures(release),
-        *expectation_findings(recipe, Counter(row["type"] for row in entities), counts, not manifest["marks"]),
+        *expectation_findings(recipe, Counter(types.values()), triples.count(), not manifest["marks"]),
     ]
-
-
-Fact = tuple[str, str, str]
-
-
-def _facts(release: Path, split: str) -> list[Fact]:
-    table = schema.read_table(release, "triples", split)
-    columns = (table[name].to_pylist() for name in ("head", "relation", "tail"))
-    return list(zip(*columns, strict=True))
 
 
 def _content(release: Path, manifest: Mapping[str, Any]) -> Iterator[Finding]:
@@ -85,33 +80,39 @@ def _content(release: Path, manifest: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("error", "content", "the tables do not say what the manifest's content hash says")
 
 
-def _invariants(recipe: Recipe, types: Mapping[str, str], splits: Mapping[str, list[Fact]]) -> Iterator[Finding]:
-    seen: set[Fact] = set()
-    for split, facts in splits.items():
-        for fact in facts:
-            head, name, tail = fact
-            relation = recipe.relations.get(name)
-            if fact in seen:
-                yield Finding("error", "invariants", f"{split}: {fact} is stated twice")
-            elif relation is None:
-                yield Finding("error", "invariants", f"{split}: {fact} uses an undeclared relation")
-            elif (types.get(head), types.get(tail)) != (relation.domain, relation.range):
-                yield Finding("error", "invariants", f"{split}: {fact} does not join {relation.domain} and its range")
-            seen.add(fact)
+def _invariants(recipe: Recipe, types: Mapping[str, str], triples: Triples) -> Iterator[Finding]:
+    for problem in problems(triples, [types.get(name) for name in triples.ids], relations_of(recipe)):
+        yield Finding("error", "invariants", problem)
 
 
-def _leaks(recipe: Recipe, splits: Mapping[str, list[Fact]]) -> Iterator[Finding]:
+def _leaks(recipe: Recipe, triples: Triples) -> Iterator[Finding]:
     """Held-out entities in training triples, and training facts whose mirror is held out."""
-    trained = {end for head, _, tail in splits["train"] for end in (head, tail)}
-    training = set(splits["train"])
+    train = triples.split == SPLITS.index("train")
+    trained, unseen = triples.where(train).named(), triples.of_type(recipe.split.unseen)
     for split in ("validation", "test"):
-        held_out = {head for head, _, _ in splits[split] if entity_type(head) == recipe.split.unseen}
-        for name in sorted(held_out & trained):
-            yield Finding("error", "leakage", f"{name} is held out for {split} but occurs in train")
-        for head, name, tail in splits[split]:
-            inverse = recipe.relations[name].inverse if name in recipe.relations else None
-            if inverse is not None and (tail, inverse, head) in training:
-                yield Finding("error", "leakage", f"{split}: the mirror of ({head}, {name}, {tail}) is in train")
+        side = triples.split == SPLITS.index(split)
+        held_out = np.zeros(len(triples.ids), bool)
+        held_out[triples.head[side]] = True
+        for code in np.flatnonzero(held_out & trained & unseen).tolist():
+            yield Finding("error", "leakage", f"{triples.ids[code]} is held out for {split} but occurs in train")
+        for triple in _mirrored(recipe, triples, side, train):
+            yield Finding(
+                "error",
+                "leakage",
+                f"{split}: the mirror of ({triple.head}, {triple.relation}, {triple.tail}) is in train",
+            )
+
+
+def _mirrored(recipe: Recipe, triples: Triples, side: Mask, train: Mask) -> Iterator[Triple]:
+    """The facts of one side whose mirror is among the training facts."""
+    inverse = {name: relation.inverse for name, relation in recipe.relations.items()}
+    known = np.unique(triples.where(train).keys())
+    code = {name: place for place, name in enumerate(triples.relations)}
+    mirrors = np.array([code.get(inverse.get(name) or "", -1) for name in triples.relations], np.int32)
+    chosen = triples.where(side)
+    chosen = chosen.where(mirrors[chosen.relation] >= 0)
+    turned = replace(chosen, head=chosen.tail, relation=mirrors[chosen.relation], tail=chosen.head)
+    yield from chosen.where(np.isin(turned.keys(), known))
 
 
 def _shared_pictures(release: Path) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """The published format of a release: its tables, columns and types, and how they are read and verified.
 
-A release is a Hugging Face dataset folder. Format version 1:
+A release is a Hugging Face dataset folder. Format version 2:
 
     README.md                    the data card; its YAML names the configs below
     manifest.json                sha256 of every other file, content hash, recipe, snapshot, versions
@@ -14,15 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mkg_builder.durable import file_sha256
 from mkg_builder.errors import DataError
 from mkg_builder.graph import SPLITS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
+HASHED_AT_ONCE = 200_000
 CARD = "README.md"
 
 _text, _texts = pa.string(), pa.list_(pa.field("element", pa.string()))
@@ -30,7 +34,8 @@ _image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 _ABSENT = {
-    "text", "prompt", "inverse", "split", "image", "image_sha256", "image_format", "width", "height", "image_address",
+    "text", "prompt", "inverse", "split", "image", "image_sha256", "image_phash", "image_format", "width", "height",
+    "image_address",
 }  # fmt: skip
 """The columns that may be null, because the thing itself may be absent."""
 
@@ -57,14 +62,17 @@ TABLES = {
         _table("triples", SPLITS, "One fact a row.",
                head=_text, relation=_text, tail=_text, source=_text),
         _table("entities", ("full",), "Every entity: its name, its text if it has one, where else it is known.",
-               id=_text, type=_text, label=_text, text=_text, same_as=_texts, sources=_texts,
+               id=_text, type=_text, label=_text, text=_text, aliases=_texts, same_as=_texts, sources=_texts,
                split=_text, has_image=pa.bool_(), has_text=pa.bool_()),
         _table("relations", ("full",), "Every relation, the types it joins, its prompt and its triples per split.",
                name=_text, domain=_text, range=_text, prompt=_text, inverse=_text,
+               functional=pa.bool_(), evaluated=pa.bool_(),
                train=_count, validation=_count, test=_count),
         _table("artworks", ("full",), "Every entity that may have a picture; null where there is none.",
-               id=_text, label=_text, image=_image, image_sha256=_text, image_format=_text,
+               id=_text, label=_text, image=_image, image_sha256=_text, image_phash=_text, image_format=_text,
                width=pa.int32(), height=pa.int32(), image_address=_text, image_status=_text, split=_text),
+        _table("literals", ("full",), "Values as the sources gave them, beside what cleaning made of them.",
+               entity=_text, name=_text, value=_text, source=_text),
         _table("modality_availability", ("full",), "How many entities and triples have which modality.",
                scope=_text, name=_text, split=_text, modality=_text, count=_count, total=_count),
         _table("dropped", ("full",), "What a cleaning rule took out, and why.",
@@ -221,11 +229,35 @@ def content_sha256(table: str, rows: pa.Table) -> str:
     (`-` for null); the `image` column is left out, `image_sha256` stands for it.
     """
     names = _cells(TABLES[table])
-    cells = [[_cell(value) for value in rows[name].to_pylist()] for name in names]
+    cells, codes = zip(*(_encoded(rows[name]) for name in names), strict=True)
     digest = hashlib.sha256(f"{table}({','.join(names)})\n".encode())
-    for row in sorted(b"".join(row) for row in zip(*cells, strict=True)):
-        digest.update(row)
+    order = np.lexsort(codes[::-1])
+    for start in range(0, len(order), HASHED_AT_ONCE):
+        chosen = order[start : start + HASHED_AT_ONCE]
+        columns = [known.take(pa.array(code[chosen])) for known, code in zip(cells, codes, strict=True)]
+        lines = pc.binary_join_element_wise(*columns, pa.scalar(b"", pa.large_binary()))
+        digest.update(b"".join(lines.to_pylist()))
     return digest.hexdigest()
+
+
+def _encoded(column: pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    """A column's distinct cells in byte order, and each row's rank among them.
+
+    No cell is the beginning of another, so rows that are sorted cell by cell are sorted as bytes.
+    """
+    if pa.types.is_list(column.type):
+        rows = [_cell(value) for value in column.to_pylist()]
+        cells, ranks = np.unique(np.array(rows, object), return_inverse=True)
+        return pa.array(cells.tolist(), pa.large_binary()), ranks
+    encoded = column.dictionary_encode(null_encoding="encode").unify_dictionaries()
+    if not encoded.num_chunks:
+        return pa.array([], pa.large_binary()), np.empty(0, np.int64)
+    values = [_cell(value) for value in encoded.chunk(0).dictionary.to_pylist()]
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks = np.empty(len(values), np.int64)
+    ranks[order] = np.arange(len(values))
+    indices = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
+    return pa.array([values[place] for place in order], pa.large_binary()), ranks[indices]
 
 
 def release_content_sha256(release: Path) -> str:

@@ -119,5 +119,5 @@ def test_a_release_without_a_manifest_says_what_to_type(tmp_path: Path) -> None:
 def test_a_release_of_another_format_version(release: Path) -> None:
     manifest = schema.read_manifest(release)
     (release / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
-    with pytest.raises(schema.ReleaseError, match="format version 99, this program reads 1"):
+    with pytest.raises(schema.ReleaseError, match="format version 99, this program reads 2"):
         check_release(release)

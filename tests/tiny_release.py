@@ -49,11 +49,21 @@ def write_tiny_release(
     ] for split in SPLITS}  # fmt: skip
     tables["entities", "full"] = [
         {"id": e, "type": entity_type(e), "label": e.partition(":")[2].replace("-", " ").title(), "text": texts.get(e),
-         "same_as": [], "sources": ["test"], "split": split_of[e], "has_image": e in pictures, "has_text": e in texts}
+         "aliases": [], "same_as": [], "sources": ["test"], "split": split_of[e], "has_image": e in pictures,
+         "has_text": e in texts}
         for e in ids
     ]  # fmt: skip
     tables["relations", "full"] = [
-        {"name": r, "domain": d, "range": t, "prompt": None, "inverse": None, **{s: counts[s][r] for s in SPLITS}}
+        {
+            "name": r,
+            "domain": d,
+            "range": t,
+            "prompt": None,
+            "inverse": None,
+            "functional": False,
+            "evaluated": True,
+            **{s: counts[s][r] for s in SPLITS},
+        }
         for r, (d, t) in sorted(relations.items())
     ]
     tables["artworks", "full"] = [
@@ -62,7 +72,7 @@ def write_tiny_release(
         for e in ids if entity_type(e) == "artwork"
     ]  # fmt: skip
     tables["modality_availability", "full"] = []
-    tables["dropped", "full"] = []
+    tables["literals", "full"] = tables["dropped", "full"] = []
     for (table, split), rows in tables.items():
         path = folder / schema.shard_path(table, split)
         path.parent.mkdir(parents=True, exist_ok=True)

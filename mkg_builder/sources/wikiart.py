@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal
 
 from typing_extensions import override
 
-from mkg_builder.clean import slug
 from mkg_builder.graph import Dropped, Entity, Triple
+from mkg_builder.names import slug
 from mkg_builder.source import Answer, Request, Source, SourceContext, SourceOptions
 from mkg_builder.strict import parse_json
 
@@ -190,7 +190,7 @@ def _attributes(record: Record) -> Iterator[tuple[str, str, str]]:
                 yield relation, f"{kind}:{slug(label)}", label
     year = record.get("completitionYear")  # the site's spelling
     if isinstance(year, int) and not isinstance(year, bool):
-        yield "isCreatedInYear", f"year:{year}", str(year)
+        yield "isCreatedInYear", f"date:{year:04d}", str(year)
     gallery = record.get("galleryName")
     if isinstance(gallery, str) and slug(gallery):
         yield "isLocatedIn", f"gallery:{slug(gallery)}", gallery
