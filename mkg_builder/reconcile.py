@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from mkg_builder.dates import bounds, period
 from mkg_builder.facts import Facts
 from mkg_builder.graph import Entity, Triple, entity_type, merge_entities
-from mkg_builder.places import country_id, country_name, country_of
+from mkg_builder.places import country_id, country_name, country_of, refusal
 from mkg_builder.recipe import BinRule, CleaningRecipe, Recipe
 from mkg_builder.triples import Triples
 from mkg_builder.unions import clusters
@@ -70,7 +70,11 @@ def to_countries(facts: Facts, rules: CleaningRecipe) -> Facts:
     named = replace(
         facts, triples=triples.restated(chosen & ~lost, tails), entities=_with(facts.entities, countries.values())
     )
-    return named.without_triples(lost, "countries", lambda t: f"no country known: {facts.entities[t.tail].label}")
+    return named.without_triples(lost, "countries", lambda t: _no_country(facts.entities[t.tail].label))
+
+
+def _no_country(place: str) -> str:
+    return refusal(place) or f"no country is known for {place}"
 
 
 def _with(entities: Mapping[str, Entity], more: Iterable[Entity]) -> dict[str, Entity]:
