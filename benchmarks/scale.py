@@ -40,9 +40,11 @@ class Records(Source):
     Options = RecordsOptions
 
     def fetch(self, context: SourceContext) -> None:
+        """Keep the seed; the records follow from it."""
         context.put("records:seed", str(self.options.seed).encode(), "text/plain")
 
     def read(self, context: SourceContext) -> Iterator[Statement]:
+        """Every artwork, artist and attribute, and so many triples."""
         dice = np.random.default_rng(int(context.get(Request("records:seed", "")).body))
         works = [f"artwork:artist-{n % ARTISTS}/work-{n}" for n in range(ARTWORKS)]
         artists = [f"artist:artist-{n}" for n in range(ARTISTS)]
@@ -91,12 +93,13 @@ def main() -> None:
     command = [sys.executable, "-m", "mkg_builder", "build", recipe, "--workspace", workspace, "--json", "--quiet"]
     started = time.monotonic()
     built = subprocess.Popen(command, stdout=subprocess.PIPE)
-    found = json.loads(built.communicate()[0])
-    usage = os.wait4(built.pid, 0)[2] if built.returncode is None else None
+    assert built.stdout is not None
+    found = json.loads(built.stdout.read())
+    usage = os.wait4(built.pid, 0)[2]
     seconds = time.monotonic() - started
-    del usage
     print(f"{sum(found['entities'].values()):,} entities, {asked.triples:,} triples read")
-    print(f"{seconds:.0f} s; content {found['content_sha256']}")
+    print(f"{seconds:.0f} s, {usage.ru_utime + usage.ru_stime:.0f} s of computing, {usage.ru_maxrss / 1024:.0f} MiB")
+    print(f"content {found['content_sha256']}")
 
 
 if __name__ == "__main__":

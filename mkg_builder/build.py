@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mkg_builder.checks import Finding, expectation_findings, raise_on_errors
+from mkg_builder.checks import expectation_findings
 from mkg_builder.clean import clean, drop_unused
 from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import DataError, UnknownNameError, UpstreamError
 from mkg_builder.facts import Facts
+from mkg_builder.findings import Finding, raise_on_errors
 from mkg_builder.graph import Entity, Literal, Triple
 from mkg_builder.http import Client
 from mkg_builder.images import BrokenPicture, Picture, inspect_all

@@ -101,7 +101,8 @@ def build(
 @app.command(epilog="Example: mkgb check workspace/releases/demo-1.0.0")
 def check(release: ReleaseFolder, as_json: AsJson = False) -> None:
     """Prove a release: every byte, the format's promises, leakage, the recipe's expectations."""
-    from mkg_builder.checks import check_release, raise_on_errors
+    from mkg_builder.checks import check_release
+    from mkg_builder.findings import raise_on_errors
 
     findings = check_release(release)
     if as_json:

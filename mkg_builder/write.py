@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from mkg_builder import __version__, schema
 from mkg_builder.card import render_card
+from mkg_builder.content import release_content_sha256
 from mkg_builder.durable import file_sha256
 from mkg_builder.graph import SPLITS, Entity
 from mkg_builder.images import BrokenPicture, Picture
@@ -220,7 +221,7 @@ def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
         "name": draft.recipe.name,
         "version": draft.version,
         "marks": list(draft.marks),
-        "content_sha256": schema.release_content_sha256(folder),
+        "content_sha256": release_content_sha256(folder),
         "files": {
             path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
             for path in files

@@ -11,8 +11,10 @@ import yaml
 
 from mkg_builder import schema
 from mkg_builder.build import BuildReport, Job, build, fetch
-from mkg_builder.checks import ExpectationError, check_release
+from mkg_builder.checks import check_release
+from mkg_builder.content import release_content_sha256
 from mkg_builder.errors import DataError, UnknownNameError
+from mkg_builder.findings import ExpectationError
 from tests.tiny_recipe import jpeg, write_recipe
 
 EMPTY = {"dropped", "literals"}
@@ -83,7 +85,7 @@ def test_a_second_build_fetches_nothing_and_changes_nothing(tmp_path: Path) -> N
 
 def test_every_byte_is_in_the_manifest_and_the_content_hash_is_of_the_tables(report: BuildReport) -> None:
     assert schema.verify_files(report.release, dict(report.manifest)) == []
-    assert schema.release_content_sha256(report.release) == report.manifest["content_sha256"]
+    assert release_content_sha256(report.release) == report.manifest["content_sha256"]
 
 
 def test_a_marked_build_says_so_in_manifest_version_and_card(tmp_path: Path) -> None:

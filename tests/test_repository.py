@@ -18,10 +18,10 @@ LIBRARY = sorted([*(ROOT / "mkg_builder").rglob("*.py"), *(ROOT / "vlkge").rglob
 SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
-    "__main__", "cli", "build", "summary", "checks", "write", "card", "statistics", "split", "clean", "reconcile",
-    "facts", "knowledge_graph", "images", "sources", "context", "http", "snapshot", "source", "recipe", "strict",
-    "schema", "triples", "unions", "picture", "graph", "terminal", "registry", "places", "names", "dates", "durable",
-    "errors",
+    "__main__", "cli", "build", "summary", "checks", "leaks", "write", "card", "statistics", "split", "clean",
+    "reconcile", "facts", "knowledge_graph", "images", "sources", "context", "http", "snapshot", "source", "recipe",
+    "strict", "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "terminal",
+    "registry", "places", "names", "dates", "durable", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 

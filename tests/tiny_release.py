@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from mkg_builder import schema
+from mkg_builder.content import combine_hashes
 from mkg_builder.durable import file_sha256
 from mkg_builder.graph import SPLITS, entity_type
 
@@ -89,6 +90,6 @@ def write_manifest(folder: Path, fields: dict) -> None:
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(folder.rglob("*.parquet"))
     }
-    content = schema.combine_hashes((name, entry["sha256"]) for name, entry in files.items())
+    content = combine_hashes((name, entry["sha256"]) for name, entry in files.items())
     manifest = {"format_version": schema.FORMAT_VERSION, "content_sha256": content, "files": files, **fields}
     (folder / schema.MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True))
