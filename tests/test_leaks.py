@@ -1,5 +1,6 @@
 """Fifteen leaks of different kinds, and four more, each planted into a sound release and found."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,17 @@ from tests.tiny_recipe import RECIPE, write_recipe
 SPLIT = {**RECIPE["split"], "together": ["isCreatedByArtist"], "near_duplicates": True, "unanswerable": "drop"}
 
 
-@pytest.fixture
-def release(tmp_path: Path) -> Path:
-    found = build(Job(str(write_recipe(tmp_path, split=SPLIT)), tmp_path / "w")).release
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound")
+    found = build(Job(str(write_recipe(folder, split=SPLIT)), folder / "w")).release
     assert check_release(found) == []
     return found
+
+
+@pytest.fixture
+def release(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "release"))
 
 
 def leaks(release: Path) -> list[str]:
