@@ -16,6 +16,8 @@ Codes = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
 NO_SPLIT = -1
+_SPLIT_CODES: dict[str | None, int] = {None: NO_SPLIT, **{split: place for place, split in enumerate(SPLITS)}}
+AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,17 +169,27 @@ class TriplesBuilder:
         self._ids, self._relations, self._sources = _Numbering(), _Numbering(), _Numbering()
         self._head, self._relation, self._tail, self._source = (array("i") for _ in range(4))
         self._split = array("b")
+        self._waiting: list[Triple] = []
 
     def add(self, triple: Triple) -> None:
         """Take one fact in."""
-        self._head.append(self._ids[triple.head])
-        self._relation.append(self._relations[triple.relation])
-        self._tail.append(self._ids[triple.tail])
-        self._source.append(self._sources[triple.source])
-        self._split.append(NO_SPLIT if triple.split is None else SPLITS.index(triple.split))
+        self._waiting.append(triple)
+        if len(self._waiting) == AT_ONCE:
+            self._take()
+
+    def _take(self) -> None:
+        """Number the facts that wait, column by column, which is several times quicker than one by one."""
+        ids, relations, sources, waiting = self._ids, self._relations, self._sources, self._waiting
+        self._head.extend([ids[triple.head] for triple in waiting])
+        self._relation.extend([relations[triple.relation] for triple in waiting])
+        self._tail.extend([ids[triple.tail] for triple in waiting])
+        self._source.extend([sources[triple.source] for triple in waiting])
+        self._split.extend([_SPLIT_CODES[triple.split] for triple in waiting])
+        waiting.clear()
 
     def triples(self) -> Triples:
         """All facts taken in."""
+        self._take()
         (ids, rank), (relations, relation_rank), (sources, source_rank) = (
             _ranked(tuple(names)) for names in (self._ids, self._relations, self._sources)
         )

@@ -11,7 +11,7 @@ from mkg_builder.triples import Triples
 
 INDUCTIVE = SplitRecipe(policy="inductive", unseen="artwork", seed=3, validation=0.2, test=0.2)
 ids = st.sampled_from([f"{kind}:{n}" for kind in ("artwork", "artist") for n in range(12)])
-triples = st.lists(st.builds(Triple, ids, st.sampled_from("rs"), ids, st.just("s")), max_size=60)
+triples = st.lists(st.builds(Triple, ids, st.sampled_from("rs"), ids, st.just("s"), st.none()), max_size=60)
 labelled = st.lists(st.sampled_from(["Lilies", "lilies", "Haystack"]), min_size=12, max_size=12)
 
 
