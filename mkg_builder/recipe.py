@@ -84,6 +84,13 @@ class SplitRecipe(Strict):
         return self
 
 
+class ImagesRecipe(Strict):
+    """What holds for the pictures alone: their licence, where it is not the facts'."""
+
+    license: str | None = None
+    license_link: str | None = None
+
+
 class Bounds(Strict):
     """The least and the most that is believable."""
 
@@ -110,12 +117,15 @@ class Recipe(Strict):
     description: str
     language: str = "en"
     tags: list[str] = []
+    homepage: str | None = None
     citation: str | None = None
+    biases: list[str] = []
     sources: dict[Name, SourceRecipe] = Field(min_length=1)
     types: dict[Name, TypeRecipe] = Field(min_length=1)
     relations: dict[Name, RelationRecipe] = Field(min_length=1)
     cleaning: CleaningRecipe = CleaningRecipe()
     split: SplitRecipe
+    images: ImagesRecipe = ImagesRecipe()
     expectations: Expectations = Expectations()
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ import platform
 import shutil
 import tempfile
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mkg_builder import __version__, schema
-from mkg_builder.card import render_card
+from mkg_builder.card import Contents, render_card
+from mkg_builder.croissant import CROISSANT, croissant_text
 from mkg_builder.durable import file_sha256
 from mkg_builder.graph import SPLITS, Entity, KnowledgeGraph, Triple, count_relations
 from mkg_builder.images import BrokenPicture, Picture
@@ -91,11 +93,19 @@ def _write_into(folder: Path, draft: Draft) -> dict[str, Any]:
         _write_shard(folder / schema.shard_path(table, split), table, [rows])
     works = _artworks(draft)
     _write_artworks(folder, draft, works, placed)
-    card = render_card(
-        draft.recipe, draft.version, draft.marks, draft.graph, draft.splits, counts, _filled(tables, works)
+    contents = Contents(
+        draft.graph.count_entities(),
+        {split: count_relations(draft.splits[split]) for split in SPLITS},
+        counts,
+        Counter(dropped.rule for dropped in draft.graph.dropped),
+        _filled(tables, works),
     )
+    card = render_card(draft.recipe, draft.version, draft.marks, contents, draft.snapshot)
     (folder / schema.CARD).write_text(card, encoding="utf-8")
     manifest = _manifest(folder, draft)
+    described = folder / CROISSANT
+    described.write_text(croissant_text(manifest), encoding="utf-8")
+    manifest["files"][CROISSANT] = _listed(described)
     text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (folder / schema.MANIFEST).write_text(text, encoding="utf-8")
     return manifest
@@ -192,6 +202,10 @@ def _write_shard(path: Path, table: str, groups: Iterable[Rows]) -> None:
             )
 
 
+def _listed(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+
 def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
@@ -200,10 +214,7 @@ def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
         "version": draft.version,
         "marks": list(draft.marks),
         "content_sha256": schema.release_content_sha256(folder),
-        "files": {
-            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-            for path in files
-        },
+        "files": {path.relative_to(folder).as_posix(): _listed(path) for path in files},
         "recipe": canonical(draft.recipe),
         "snapshot": dict(draft.snapshot),
         "leftovers": {source: sorted(fields) for source, fields in sorted(draft.leftovers.items())},
