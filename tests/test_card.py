@@ -22,8 +22,8 @@ CONTENTS = Contents(
 )
 HOSTILE = (
     "None", "yes", "1e5", "01", "null", "~", "a: b # c", "- a", "---\nlicense: x\n---\n", "'\"", "nul\x00", "\x1e\x85",
-    "\u2028", "</script><img onerror>", "\u202egnp", "{{7*7}}", "[x](javascript:alert)", "|", "日本 🎨", " ", "*a &b !c",
-    "a" * 300,
+    "\u2028", "</script><img onerror>", "\u202egnp", "{{7*7}}", "[x](javascript:alert)", "|", "日本 🎨", " ",
+    "*a &b !c", "a" * 300,
 )  # fmt: skip
 
 

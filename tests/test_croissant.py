@@ -128,6 +128,9 @@ def test_the_description_is_valid_and_says_what_the_recipe_says(release: Path) -
         "Tiny | <b>graph</b>", "1.2.3", "https://example.org/tiny",
     )  # fmt: skip
     assert described.license == ["cc0-1.0"]
+    fields = [field for table in described.record_sets for field in table.fields]
+    lists = [f"{t.name}/{c.name}" for t in schema.TABLES.values() for c in t.columns if pa.types.is_list(c.type)]
+    assert [field.id for field in fields if field.is_array] == lists
     assert described.data_biases == ["Small."]
     assert described.cite_as == "Tiny | <b>graph</b>, version 1.2.3"
 
