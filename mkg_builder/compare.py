@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-
 from mkg_builder import schema
 from mkg_builder.differences import Change, differences
 from mkg_builder.errors import DataError
@@ -21,6 +19,8 @@ BUMPS: tuple[Bump, ...] = ("none", "patch", "minor", "major")
 
 FOLLOWING = {"modality_availability", "dropped"}
 """Tables about the build: they follow from the graph, which alone decides what is a major change."""
+COUNTS = {("relations", split) for split in schema.TABLES["triples"].splits}
+"""Columns that count the triples of a split."""
 
 Manifest = Mapping[str, Any]
 
@@ -56,11 +56,8 @@ class Comparison:
 
 def bump_of(change: Change) -> Bump:
     """The step that one change asks for; counts, like the tables about the build, only follow what is counted."""
-    if change.kind == "added" or change.table in FOLLOWING:
-        return "minor"
-    columns = schema.TABLES[change.table].columns
-    counted = change.column in columns.names and columns.field(change.column).type == pa.int64()
-    return "minor" if counted else "major"
+    follows = change.table in FOLLOWING or (change.table, change.column) in COUNTS
+    return "minor" if change.kind == "added" or follows else "major"
 
 
 def version_numbers(version: str) -> tuple[int, int, int]:

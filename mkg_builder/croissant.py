@@ -59,7 +59,10 @@ CONTEXT = {
 }
 """The JSON-LD context that the Croissant specification gives."""
 
-TYPES = {"string": "sc:Text", "bool": "sc:Boolean", "int64": "cr:Int64", "int32": "cr:Int32"}
+TYPES = {
+    pa.string(): "sc:Text", pa.bool_(): "sc:Boolean", pa.int32(): "cr:Int32", pa.int64(): "cr:Int64",
+    pa.uint64(): "cr:UInt64", pa.float64(): "cr:Float64",
+}  # fmt: skip
 
 
 def croissant(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,13 +140,14 @@ def _record_set(table: schema.TableFormat) -> dict[str, Any]:
 
 
 def _field(table: schema.TableFormat, field: pa.Field) -> dict[str, Any]:
-    repeated, kind = pa.types.is_list(field.type), field.type
+    """One column; a struct is a picture as `datasets` keeps it, its bytes and a name."""
     source: dict[str, Any] = {"fileSet": {"@id": f"{table.name}-files"}, "extract": {"column": field.name}}
-    if pa.types.is_struct(kind):  # as `datasets` keeps a picture: its bytes and a name
+    described: dict[str, Any] = {"@type": "cr:Field", "@id": f"{table.name}/{field.name}", "source": source}
+    if pa.types.is_struct(field.type):
         source["transform"] = {"jsonPath": "bytes"}
-    name = f"{table.name}/{field.name}"
-    return {
-        "@type": "cr:Field", "@id": name, "name": name,
-        "dataType": TYPES.get(str(kind.value_type if repeated else kind), "sc:ImageObject"),
-        "source": source, **({"isArray": True, "arrayShape": "-1"} if repeated else {}),
-    }  # fmt: skip
+        described["dataType"] = "sc:ImageObject"
+    elif pa.types.is_list(field.type):
+        described |= {"dataType": TYPES[field.type.value_type], "isArray": True, "arrayShape": "-1"}
+    else:
+        described["dataType"] = TYPES[field.type]
+    return {**described, "name": described["@id"]}
