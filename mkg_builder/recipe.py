@@ -170,6 +170,7 @@ class Recipe(Strict):
     description: str
     language: str = "en"
     tags: list[str] = []
+    homepage: str | None = None
     citation: str | None = None
     sources: dict[Name, SourceRecipe] = Field(min_length=1)
     types: dict[Name, TypeRecipe] = Field(min_length=1)

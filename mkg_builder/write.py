@@ -5,6 +5,7 @@ import platform
 import shutil
 import tempfile
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mkg_builder import __version__, schema
-from mkg_builder.card import render_card
+from mkg_builder.card import Contents, render_card
+from mkg_builder.compare import newest_release, require_bump
 from mkg_builder.content import release_content_sha256
+from mkg_builder.croissant import CROISSANT, croissant_text
 from mkg_builder.durable import file_sha256
 from mkg_builder.graph import SPLITS, Entity
 from mkg_builder.images import BrokenPicture, Picture
@@ -65,6 +68,9 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
 
     Returns:
         The manifest.
+
+    Raises:
+        DataError: its version says less than what changed since the newest earlier release beside it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".writing-{folder.name}-"
@@ -74,6 +80,9 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
     try:
         manifest = _write_into(scratch, draft)
         scratch.chmod(0o755)
+        earlier = None if draft.marks else newest_release(folder.parent, draft.recipe.name, draft.version)
+        if earlier is not None:
+            require_bump(earlier, scratch)
         if folder.exists():
             shutil.rmtree(folder)
         scratch.replace(folder)
@@ -99,11 +108,19 @@ def _write_into(folder: Path, draft: Draft) -> dict[str, Any]:
         _write_triples(folder / schema.shard_path("triples", split), draft.splits[split])
     works = _artworks(draft)
     _write_artworks(folder, draft, works, placed)
-    card = render_card(
-        draft.recipe, draft.version, draft.marks, draft.graph, draft.splits, counts, _filled(draft, tables, works)
+    contents = Contents(
+        draft.graph.count_entities(),
+        {split: draft.splits[split].count() for split in SPLITS},
+        counts,
+        Counter(dropped.rule for dropped in draft.graph.dropped),
+        _filled(draft, tables, works),
     )
+    card = render_card(draft.recipe, draft.version, draft.marks, contents, draft.snapshot)
     (folder / schema.CARD).write_text(card, encoding="utf-8")
     manifest = _manifest(folder, draft)
+    described = folder / CROISSANT
+    described.write_text(croissant_text(manifest), encoding="utf-8")
+    manifest["files"][CROISSANT] = _listed(described)
     text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (folder / schema.MANIFEST).write_text(text, encoding="utf-8")
     return manifest
@@ -214,6 +231,10 @@ def _parquet(path: Path, wanted: pa.Schema) -> pq.ParquetWriter:
     )  # fmt: skip
 
 
+def _listed(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+
 def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
@@ -222,10 +243,7 @@ def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
         "version": draft.version,
         "marks": list(draft.marks),
         "content_sha256": release_content_sha256(folder),
-        "files": {
-            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-            for path in files
-        },
+        "files": {path.relative_to(folder).as_posix(): _listed(path) for path in files},
         "recipe": canonical(draft.recipe),
         "snapshot": dict(draft.snapshot),
         "triples": dict(draft.account),

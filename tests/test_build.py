@@ -15,7 +15,7 @@ from mkg_builder.checks import check_release
 from mkg_builder.content import release_content_sha256
 from mkg_builder.errors import DataError, UnknownNameError
 from mkg_builder.findings import ExpectationError
-from tests.tiny_recipe import jpeg, write_recipe
+from tests.tiny_recipe import RECIPE, jpeg, write_recipe
 
 EMPTY = {"dropped", "literals"}
 """Tables that have no rows here, so that the card offers none."""
@@ -109,6 +109,14 @@ def test_a_version_never_changes(tmp_path: Path) -> None:
     built(tmp_path)
     with pytest.raises(DataError, match="raise `version` in the recipe"):
         built(tmp_path, description="Another.")
+
+
+def test_a_version_that_says_less_than_what_changed_is_refused(tmp_path: Path) -> None:
+    built(tmp_path)
+    rarer = {"relations": {n: r for n, r in RECIPE["relations"].items() if n != "hasStyle"}}
+    with pytest.raises(DataError, match=r"that is a major change: set `version` in the recipe to 2\.0\.0"):
+        built(tmp_path, version="1.3.0", **rarer)
+    assert built(tmp_path, version="2.0.0", **rarer).release.name == "tiny-2.0.0"
 
 
 def test_the_card_states_every_config_and_survives_a_hostile_title(report: BuildReport) -> None:

@@ -18,7 +18,8 @@ LIBRARY = sorted([*(ROOT / "mkg_builder").rglob("*.py"), *(ROOT / "vlkge").rglob
 SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
-    "__main__", "cli", "build", "summary", "checks", "leaks", "write", "card", "statistics", "split", "clean",
+    "__main__", "cli", "build", "summary", "checks", "leaks", "write", "compare",
+    "differences", "croissant", "card", "statistics", "split", "clean",
     "reconcile", "facts", "knowledge_graph", "images", "sources", "context", "http", "snapshot", "source", "recipe",
     "strict", "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "terminal",
     "registry", "places", "names", "dates", "durable", "errors",
