@@ -64,7 +64,7 @@ class QueryService(SnapshotContext):
 
     Args:
         snapshot: where answers are kept.
-        triples: in Turtle, without the prefixes; None for a context that is offline.
+        triples: in Turtle, without the prefixes, or in a store; None for a context that is offline.
         limit: of artworks.
         too_expensive: which queries it gives up on.
         shuffle: the seed of the order in which the rows of an answer come; each then comes twice, too.
@@ -76,7 +76,7 @@ class QueryService(SnapshotContext):
     def __init__(
         self,
         snapshot: Snapshot,
-        triples: Iterable[str] | None = None,
+        triples: Iterable[str] | pyoxigraph.Store | None = None,
         limit: int | None = None,
         too_expensive: Callable[[str], bool] = lambda query: False,
         shuffle: int | None = None,
@@ -84,8 +84,9 @@ class QueryService(SnapshotContext):
         super().__init__("wikidata", Path(), snapshot, dict.fromkeys(("wdqs", "qlever"), "http://unreachable.invalid"))
         self.limit, self._limited, self._shuffle = limit, too_expensive, shuffle
         self.asked: list[str] = []
-        self._store = None if triples is None else pyoxigraph.Store()
-        if self._store is not None:
+        self._store = triples if isinstance(triples, pyoxigraph.Store) else None
+        if triples is not None and self._store is None:
+            self._store = pyoxigraph.Store()
             self._store.load("\n".join((PREFIXES, *triples)).encode(), format=pyoxigraph.RdfFormat.TURTLE)
 
     @override

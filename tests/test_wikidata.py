@@ -1,12 +1,15 @@
 """The Wikidata source: its quirks on triples written here, and the whole walk on the stand-in query service."""
 
+import gzip
 import json
 import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyoxigraph
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -14,10 +17,12 @@ from pydantic import ValidationError
 from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import DataError
 from mkg_builder.graph import Dropped, Entity, Literal, Statement, Triple
+from mkg_builder.http import Client
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from mkg_builder.sources.wikidata import Wikidata, WikidataOptions
 from mkg_builder.sources.wikidata_queries import FIRST_SIGNS, any_labels, countries, crosswalk, facts, labels
+from tests.conftest import SHARED
 from tests.contracts import SourceContract
 from tests.query_service import SOMETHING, QueryService, dated, named, stated, time
 
@@ -505,3 +510,121 @@ def test_keys_name_the_question_and_neither_machine_nor_service(tmp_path: Path) 
         "wikidata:crosswalk": 1, "wikidata:artists/facts": 1, "wikidata:places/countries": 1, "wikidata:labels": 1,
     }  # fmt: skip
     assert all(re.fullmatch(r"wikidata:[a-z/]+/[0-9a-f]{64}", key) for key in keys[0])
+
+
+TRIPLES = sorted((SHARED / "world" / "wikidata").glob("*.ttl.gz"))
+COUNT = """
+PREFIX wdt: <http://www.wikidata.org/prop/direct/> PREFIX p: <http://www.wikidata.org/prop/>
+PREFIX psv: <http://www.wikidata.org/prop/statement/value/> PREFIX wikibase: <http://wikiba.se/ontology#>
+PREFIX pq: <http://www.wikidata.org/prop/qualifier/> PREFIX wd: <http://www.wikidata.org/entity/>
+"""
+
+
+@pytest.fixture(scope="module")
+def store() -> pyoxigraph.Store:
+    """The stand-in's triples, to be counted without our queries."""
+    store = pyoxigraph.Store()
+    for path in TRIPLES:
+        store.bulk_load(gzip.decompress(path.read_bytes()), pyoxigraph.RdfFormat.TURTLE)
+    return store
+
+
+@pytest.fixture(scope="module")
+def told(store: pyoxigraph.Store, tmp_path_factory: pytest.TempPathFactory) -> list[Statement]:
+    """All that the source tells of the stand-in's triples."""
+    snapshot = Snapshot(tmp_path_factory.mktemp("wikidata"))
+    with snapshot.writing():
+        source(artworks=True).fetch(QueryService(snapshot, store))
+    return list(source(artworks=True).read(QueryService(snapshot)))
+
+
+def counted(store: pyoxigraph.Store, select: str) -> dict[tuple[str, ...], int]:
+    """The rows of a query, its last column as numbers by the others."""
+    rows = [[term.value for term in row] for row in store.query(COUNT + select)]
+    return {tuple(row[:-1]): int(row[-1]) for row in rows}
+
+
+def artists_with(pattern: str) -> str:
+    return f"SELECT (COUNT(DISTINCT *) AS ?n) {{ ?item wdt:P6002 ?slug . FILTER(!CONTAINS(?slug, '/')) {pattern} }}"
+
+
+@pytest.mark.shared
+def test_every_artist_and_artwork_of_the_stand_in_is_told_of(store: pyoxigraph.Store, told: list[Statement]) -> None:
+    kinds = Counter(said.type for said in told if isinstance(said, Entity))
+    artworks = "SELECT (COUNT(*) AS ?n) { ?item wdt:P6002 ?slug . FILTER(CONTAINS(?slug, '/')) }"
+    assert {"artist": kinds["artist"], "artwork": kinds["artwork"]} == {
+        "artist": counted(store, artists_with(""))[()], "artwork": counted(store, artworks)[()],
+    } == {"artist": 1408, "artwork": 305}  # fmt: skip
+
+
+PRECISIONS = {
+    "11": r"date:\d{4}-\d\d-\d\d", "10": r"date:\d{4}-\d\d", "9": r"date:\d{4}", "8": r"date:\d{3}X",
+}  # fmt: skip
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("key", "relation"), [("P569", "wasBornOnDate"), ("P570", "diedOnDate")])
+def test_the_dates_of_the_stand_in_have_the_precision_that_they_have_there(
+    store: pyoxigraph.Store, told: list[Statement], key: str, relation: str
+) -> None:
+    select = f"""SELECT ?precision ?circa (COUNT(DISTINCT *) AS ?n) {{
+        ?item wdt:P6002 ?slug ; p:{key} ?statement . FILTER(!CONTAINS(?slug, "/"))
+        ?statement a wikibase:BestRank ; psv:{key} ?time . ?time wikibase:timePrecision ?precision .
+        BIND(EXISTS {{ ?statement pq:P1480 wd:Q5727902 }} AS ?circa)
+        FILTER NOT EXISTS {{ ?statement pq:P1319|pq:P1326 ?bound }} }} GROUP BY ?precision ?circa"""
+    expected = counted(store, select)
+    tails = [said.tail for said in told if isinstance(said, Triple) and said.relation == relation]
+    found = {
+        (precision, circa): sum(bool(re.fullmatch(form + sign, tail)) for tail in tails)
+        for precision, form in PRECISIONS.items()
+        for circa, sign in (("true", "~"), ("false", ""))
+    }
+    assert {key: n for key, n in found.items() if n} == expected
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("key", "relation"),
+    [("P19", "wasBornIn"), ("P20", "diedIn"), ("P135", "isAssociatedWithArtMovement")],
+)
+def test_the_things_of_the_stand_in_are_all_told_of(
+    store: pyoxigraph.Store, told: list[Statement], key: str, relation: str
+) -> None:
+    labelled = "?value <http://www.w3.org/2000/01/rdf-schema#label> ?label"
+    select = artists_with(f"?item wdt:{key} ?value . FILTER EXISTS {{ {labelled} }}")
+    stated_there = counted(store, select)[()]
+    assert sum(isinstance(said, Triple) and said.relation == relation for said in told) == stated_there
+
+
+@pytest.mark.shared
+def test_pupils_and_teachers_of_the_stand_in_are_the_union_of_both_directions(
+    store: pyoxigraph.Store, told: list[Statement]
+) -> None:
+    select = "SELECT (COUNT(*) AS ?n) { SELECT DISTINCT ?pupil ?teacher { ?pupil wdt:P6002 ?a . ?teacher wdt:P6002 ?b ."
+    both = counted(store, f"{select} {{ ?pupil wdt:P1066 ?teacher }} UNION {{ ?teacher wdt:P802 ?pupil }} }} }}")[()]
+    one = counted(store, f"{select} ?pupil wdt:P1066 ?teacher }} }}")[()]
+    for relation in ("isPupilOf", "isTeacherOf"):
+        assert sum(isinstance(said, Triple) and said.relation == relation for said in told) == both > one
+
+
+@pytest.mark.shared
+def test_nearly_every_place_of_the_stand_in_has_its_country(told: list[Statement]) -> None:
+    places = {said.id for said in told if isinstance(said, Entity) and said.type == "place"}
+    placed = {said.head for said in told if isinstance(said, Triple) and said.relation == "isInCountry"}
+    assert (len(places), len(placed)) == (337, 309)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "faults", [{}, {"wdqs": {"sequence": ["wdqs_timeout", "ok", "wdqs_truncated"], "scope": "pattern"}}]
+)
+def test_the_whole_walk_over_http(tmp_path: Path, world: dict, told: list[Statement], faults: dict) -> None:
+    requests.post(f"{world['base']}/_world/faults", json=faults, timeout=10).raise_for_status()
+    snapshot = Snapshot(tmp_path)
+    client = Client("tests@example.org", ["127.0.0.1:*"], {})
+    online = SnapshotContext("wikidata", Path(), snapshot, {"wdqs": world["sparql"]}, client=client)
+    with snapshot.writing():
+        source(artworks=True).fetch(online)
+    assert online.failures == []
+    offline = SnapshotContext("wikidata", Path(), snapshot, {"wdqs": world["sparql"]})
+    assert list(source(artworks=True).read(offline)) == told

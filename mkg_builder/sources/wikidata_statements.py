@@ -151,12 +151,16 @@ class Scribe:
         for key, (there, back) in relations.items():
             for value in sorted(stated[key]) if key in stated else ():
                 for name in self.found.crosswalk.artists.get(qid(value) or "", ()):
-                    if self.chosen(there):
-                        yield Triple(head, there, f"artist:{name}", self.context.name)
-                    if self.chosen(back):
-                        yield Triple(f"artist:{name}", back, head, self.context.name)
+                    yield from self._person(head, there, f"artist:{name}")
+                    yield from self._person(f"artist:{name}", back, head)
+
+    def _person(self, head: str, relation: str, tail: str) -> Iterator[Triple]:
+        """One fact between two, once, though each may speak of the other."""
+        if self.chosen(relation) and self._first(f"{head} {relation}", tail):
+            yield Triple(head, relation, tail, self.context.name)
 
     def _first(self, name: str, item: str) -> bool:
+        """Whether this pair was not told of yet."""
         if (name, item) in self._told:
             return False
         self._told.add((name, item))
