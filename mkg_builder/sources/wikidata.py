@@ -41,7 +41,7 @@ Relation = OneOf[
     "wasBornOnDate", "diedOnDate", "wasBornIn", "diedIn", "hasNationality", "isAssociatedWithField",
     "isAssociatedWithArtMovement", "isAffiliatedWithArtInstitution", "isInfluencedBy", "isInfluencedOn", "isPupilOf",
     "isTeacherOf", "isCreatedInYear", "hasStyle", "belongsToGenre", "isCreatedWithMedium", "isAssociatedWithTag",
-    "isLocatedIn", "isCreatedByArtist",
+    "isLocatedIn", "isCreatedByArtist", "hasCreatedArtwork",
 ]  # fmt: skip
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,8}(-[a-z0-9]{1,8})*$")]
 
@@ -107,9 +107,9 @@ class Wikidata(Source):
         known = [*self._properties(ARTIST_DATES, things, PEOPLE), *IDENTIFIERS, ENGLISH_ARTICLE]
         known += [CITIZENSHIP] if self._chosen("hasNationality") else []
         artists = ask_facts(batches, facts("artists/facts", known, ARTIST_DATES), who.artists, ARTIST_DATES)
-        works = sorted(who.artworks, key=number)[: context.limit] if self.options.artworks else []
-        who = Crosswalk(who.artists, {work: who.artworks[work] for work in works})
         stated = self._properties(WORK_DATES, WORK_THINGS, CREATOR)
+        works = sorted(who.artworks, key=number)[: context.limit] if self.options.artworks and stated else []
+        who = Crosswalk(who.artists, {work: who.artworks[work] for work in works})
         artworks = ask_facts(batches, facts("artworks/facts", stated, WORK_DATES), works, WORK_DATES)
         countries = ask_countries(batches, artists.items(PLACES))
         named = {*who.artists, *works, *artists.items({*things, CITIZENSHIP}), *artworks.items(WORK_THINGS)}

@@ -78,12 +78,15 @@ class Findings:
 def ask_crosswalk(batches: Batches, context: SourceContext) -> Crosswalk:
     """Who is who; where two items claim one slug the older item has it, and the loss is written down."""
     holders: dict[str, set[str]] = defaultdict(set)
+    unreadable: set[tuple[str, str]] = set()
     for row in batches.rows(crosswalk(), FIRST_SIGNS):
         item, slug = qid(row["item"]), row["slug"]
         if item is None or not _SLUG.fullmatch(slug):
-            context.drop(Dropped(row["item"], "unreadable_identifier", repr(slug)))
+            unreadable.add((row["item"], slug))
         else:
             holders[slug].add(item)
+    for address, slug in sorted(unreadable):
+        context.drop(Dropped(address, "unreadable_identifier", repr(slug)))
     found = Crosswalk({}, {})
     for slug in sorted(holders):
         first, *others = sorted(holders[slug], key=number)
@@ -102,7 +105,7 @@ def ask_facts(batches: Batches, question: Question, items: Iterable[str], dates:
         if item is None or "part" in row:
             continue
         if key in dated:
-            statements[item, key, row["statement"]].append(row)
+            statements[item, key, row.get("statement", "")].append(row)
         else:
             found.values[item][key].add(row["value"])
     for (item, key, _), rows in statements.items():
