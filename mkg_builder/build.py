@@ -28,7 +28,14 @@ from mkg_builder.strict import validate
 from mkg_builder.triples import TriplesBuilder
 from mkg_builder.write import Draft, write_release
 
-SOURCES = Registry("source", "mkg_builder.sources", {"wikiart": "mkg_builder.sources.wikiart:WikiArt"})
+SOURCES = Registry(
+    "source",
+    "mkg_builder.sources",
+    {
+        "wikiart": "mkg_builder.sources.wikiart:WikiArt",
+        "wikidata": "mkg_builder.sources.wikidata:Wikidata",
+    },
+)
 
 
 @dataclass(frozen=True)
