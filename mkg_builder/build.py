@@ -24,7 +24,10 @@ from mkg_builder.split import split_triples
 from mkg_builder.strict import validate
 from mkg_builder.write import Draft, write_release
 
-SOURCES = Registry("source", "mkg_builder.sources", {"wikiart": "mkg_builder.sources.wikiart:WikiArt"})
+SOURCES = Registry("source", "mkg_builder.sources", {
+    "official": "mkg_builder.sources.official:Official",
+    "wikiart": "mkg_builder.sources.wikiart:WikiArt",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Job:
         endpoints: name -> address, in place of the recipe's.
         overrides: `dotted.key=value` changes to the recipe.
         contact: who asks, for live hosts.
+        files: the folder of the published files that the recipe names and does not bring.
     """
 
     recipe: str
@@ -48,6 +52,7 @@ class Job:
     endpoints: Mapping[str, str] | None = None
     overrides: tuple[str, ...] = ()
     contact: str | None = None
+    files: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -119,10 +124,12 @@ class Workshop:
     def context(self, name: str, online: bool) -> SnapshotContext:
         """What a source is given: with a client while it fetches, without one while it reads."""
         part = self.recipe.sources[name]
-        return SnapshotContext(
+        context = SnapshotContext(
             name, self.folder, self.snapshot, self.endpoints, self.job.limit,
             self._client(part) if online and part.endpoints else None, self.advance,
         )  # fmt: skip
+        context.files = self.job.files
+        return context
 
     def _client(self, part: SourceRecipe) -> Client:
         hosts = [urlsplit(self.endpoints[name]).netloc for name in part.endpoints]

@@ -44,7 +44,7 @@ def clean(facts: Facts, recipe: Recipe) -> Facts:
         lambda f: bin_years(f, rules.bins),
         lambda f: select_relations(f, recipe),
         lambda f: normalise_names(f) if rules.normalise_names else f,
-        drop_self_references,
+        lambda f: drop_self_references(f) if rules.drop_self_references else f,
         drop_duplicates,
         lambda f: require(f, recipe),
         lambda f: drop_rare(f, rules.min_frequency),

@@ -11,12 +11,16 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """One fact, head - relation - tail, and the source that states it."""
+    """One fact, head - relation - tail, and the source that states it.
+
+    `split` is the side that a published benchmark puts it on; None where the recipe decides.
+    """
 
     head: str
     relation: str
     tail: str
     source: str
+    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

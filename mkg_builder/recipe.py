@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from mkg_builder.errors import RecipeError, UnknownNameError
 from mkg_builder.strict import Strict, parse_yaml, set_dotted, validate
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 
 
 class Limit(Strict):
@@ -62,14 +62,18 @@ class CleaningRecipe(Strict):
     require_image: bool = False
     require: list[str] = []
     normalise_names: bool = True
+    drop_self_references: bool = True
     min_frequency: dict[str, Annotated[int, Field(ge=1)]] = {}
     bins: dict[str, BinRule] = {}
 
 
 class SplitRecipe(Strict):
-    """How triples are divided; `unseen` names the type whose held-out members training never meets."""
+    """How triples are divided; `unseen` names the type whose held-out members training never meets.
 
-    policy: Literal["inductive", "transductive"]
+    `given`: as the source states, triple by triple; the seed and the shares then mean nothing.
+    """
+
+    policy: Literal["inductive", "transductive", "given"]
     unseen: str | None = None
     seed: int = 0
     validation: float = Field(0.1, ge=0, lt=1)
@@ -77,7 +81,7 @@ class SplitRecipe(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> "SplitRecipe":
-        if (self.policy == "inductive") != (self.unseen is not None):
+        if self.policy != "given" and (self.policy == "inductive") != (self.unseen is not None):
             raise ValueError("an inductive split names its `unseen` type, a transductive one does not")
         if self.validation + self.test >= 1:
             raise ValueError("validation + test must leave something to train on")

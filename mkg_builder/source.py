@@ -67,11 +67,13 @@ class SourceContext(ABC):
     Attributes:
         name: the source's name in the recipe, to sign entities and triples with.
         folder: where the recipe lies; files that belong to the recipe are found from here.
+        files: where the user keeps published files that a recipe names and does not bring; None when not said.
         limit: at most so many artworks, or None.
     """
 
     name: str
     folder: Path
+    files: Path | None = None
     limit: int | None
 
     @abstractmethod
@@ -93,6 +95,14 @@ class SourceContext(ABC):
     @abstractmethod
     def put(self, key: str, body: bytes, media_type: str) -> None:
         """Keep an answer that a file or a program gave."""
+
+    @abstractmethod
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        """Keep a file as an answer, whatever its size: its bytes are never all in memory."""
+
+    @abstractmethod
+    def file(self, key: str) -> Path | None:
+        """A file that holds a kept answer, its bytes verified, only to be read; None when there is none."""
 
     @abstractmethod
     def has(self, key: str) -> bool:

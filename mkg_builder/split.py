@@ -1,8 +1,9 @@
-"""Splits by keyed hash: a triple's side depends on the seed and on itself, never on what else is in the graph."""
+"""Splits: a triple's side depends on the seed and on itself, or is given; never on what else is in the graph."""
 
 import hashlib
 from collections.abc import Iterable
 
+from mkg_builder.errors import DataError
 from mkg_builder.graph import SPLITS, Triple, entity_type
 from mkg_builder.recipe import SplitRecipe
 
@@ -15,6 +16,10 @@ def split_triples(triples: Iterable[Triple], policy: SplitRecipe) -> dict[str, t
     Inductive: a triple that names an entity of the `unseen` type follows that entity (the more held out of the
     two, where it names two), so that no held-out entity occurs in any training triple. All other triples are
     held out by the unordered pair of their ends, so that a fact and its mirror are on one side.
+    Given: as the source states.
+
+    Raises:
+        DataError: the split is given, and a triple comes without one.
     """
     sides: dict[str, list[Triple]] = {split: [] for split in SPLITS}
     for triple in triples:
@@ -24,10 +29,21 @@ def split_triples(triples: Iterable[Triple], policy: SplitRecipe) -> dict[str, t
 
 def side_of(triple: Triple, policy: SplitRecipe) -> str:
     """The split of one triple."""
+    if policy.policy == "given":
+        return _given_side(triple)
     unseen = [end for end in (triple.head, triple.tail) if entity_type(end) == policy.unseen]
     if unseen:
         return max((hashed_side(end, policy) for end in unseen), key=_HELD_OUT.__getitem__)
     return hashed_side(" ".join(sorted((triple.head, triple.tail))), policy)
+
+
+def _given_side(triple: Triple) -> str:
+    if triple.split not in SPLITS:
+        raise DataError(
+            f"source {triple.source} puts ({triple.head}, {triple.relation}, {triple.tail}) on the side "
+            f"{triple.split!r}; with split policy 'given' it must say one of {', '.join(SPLITS)}"
+        )
+    return triple.split
 
 
 def hashed_side(key: str, policy: SplitRecipe) -> str:

@@ -1,8 +1,10 @@
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mkg_builder.errors import DataError
 from mkg_builder.graph import Triple
 from mkg_builder.recipe import SplitRecipe
 from mkg_builder.split import hashed_side, side_of, split_triples
@@ -53,3 +55,17 @@ def test_the_sides_of_known_keys_never_change() -> None:
     assert [hashed_side(f"artwork:{n}", INDUCTIVE) for n in range(6)] == [
         "test", "train", "validation", "test", "train", "train",
     ]  # fmt: skip
+
+
+GIVEN = SplitRecipe(policy="given")
+
+
+def test_a_given_split_is_the_one_that_the_source_states() -> None:
+    stated = {side: Triple(f"a:{side}", "r", "b:1", "s", side) for side in ("train", "validation", "test")}
+    assert split_triples(stated.values(), GIVEN) == {side: (triple,) for side, triple in stated.items()}
+
+
+@pytest.mark.parametrize("side", [None, "val"])
+def test_a_given_split_that_a_triple_does_not_state_is_refused(side: str | None) -> None:
+    with pytest.raises(DataError, match="it must say one of train, validation, test"):
+        side_of(Triple("a:1", "r", "b:1", "s", side), GIVEN)

@@ -1,0 +1,206 @@
+"""The published VL-KGE files: triples with their split, definitions, and feature vectors, each pinned by its sha256."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+from typing_extensions import override
+
+from mkg_builder.durable import file_sha256
+from mkg_builder.errors import DataError, UsageError
+from mkg_builder.graph import Entity, Literal, Statement, Triple
+from mkg_builder.source import Source, SourceContext, SourceOptions
+from mkg_builder.strict import Strict
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Row = dict[str, str]
+
+SPLIT_OF_MODE = {"train": "train", "val": "validation", "test": "test"}
+TRIPLE_FIELDS = ("head", "relation", "tail", "mode")
+DEFINITION_FIELDS = ("entity", "ss_type", "lemmas", "definition", "examples")
+REFERENCE_INDEX = "referenceIndex"
+"""The literal that keeps an entity's index in the official code: by it that code breaks ties."""
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
+
+
+class Ends(Strict):
+    """The entity types that a published relation joins, and its name in the graph where that is another."""
+
+    head: str
+    tail: str
+    name: str | None = None
+
+
+class OfficialOptions(SourceOptions):
+    """What a recipe sets.
+
+    Attributes:
+        triples: the CSV file with the columns head, relation, tail, mode.
+        relations: every relation of that file; an entity's id is its type, a colon, and its published name.
+        definitions: a TSV file with the columns entity, ss_type, lemmas, definition, examples; None where a name
+            is all there is.
+        sha256: of each file named above; another content is refused.
+    """
+
+    triples: str
+    relations: dict[str, Ends] = Field(min_length=1)
+    definitions: str | None = None
+    sha256: dict[str, Sha256]
+
+    @model_validator(mode="after")
+    def _every_file_is_pinned(self) -> "OfficialOptions":
+        for name in self.files():
+            if name not in self.sha256:
+                raise ValueError(f"sha256 says nothing of {name}; a published file is only read with its sha256")
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise ValueError(f"{name} should be a path inside the folder of the published files")
+        return self
+
+    def files(self) -> list[str]:
+        """Every file that the options name."""
+        return [name for name in (self.triples, self.definitions) if name is not None]
+
+
+@dataclass
+class _Names:
+    """Every name in the order of its first appearance, as the official code numbers them: all heads, then all tails."""
+
+    heads: dict[str, None]
+    tails: dict[str, None]
+    types: dict[str, str]
+
+    def place(self, name: str, kind: str) -> str:
+        """The entity id of a name.
+
+        Raises:
+            DataError: the name already stands for an entity of another type.
+        """
+        known = self.types.setdefault(name, kind)
+        if known != kind:
+            raise DataError(
+                f"{name!r} is one published entity, but a {known} in one relation and a {kind} in another; "
+                "give both ends one type in the source's `relations`"
+            )
+        return f"{kind}:{name}"
+
+    def in_order(self) -> list[str]:
+        """All names, the first with index 0."""
+        return list(self.heads | self.tails)
+
+
+class Official(Source):
+    """The published triples as they are: every row, its split, and the order of its entities."""
+
+    Options: ClassVar[type[SourceOptions]] = OfficialOptions
+
+    @override
+    def fetch(self, context: SourceContext) -> None:
+        names = self.options.files()
+        for done, name in enumerate(names):
+            context.progress(done, len(names))
+            kept = context.file(_key(name))
+            if kept is None or file_sha256(kept) != self.options.sha256[name]:
+                context.put_file(_key(name), self._published(context, name), "application/octet-stream")
+        context.progress(len(names), len(names))
+
+    def _published(self, context: SourceContext, name: str) -> Path:
+        """The user's copy of a file, under its whole path or the last parts of it, if its content is the published."""
+        folder = context.files or context.folder
+        parts = PurePosixPath(name).parts
+        places = [folder.joinpath(*parts[start:]) for start in range(len(parts))]
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            looked = ", ".join(map(str, places))
+            raise UsageError(f"no file {name} (looked for {looked}); say where it lies: --files FOLDER")
+        got, wanted = file_sha256(path), self.options.sha256[name]
+        if got == wanted:
+            return path
+        with path.open("rb") as file:
+            pointer = file.read(len(_LFS_POINTER)) == _LFS_POINTER
+        if pointer:
+            raise DataError(f"{path} is a Git LFS pointer, not the file itself; in its repository run: git lfs pull")
+        raise DataError(f"{path}: its sha256 is {got}, the published file's is {wanted}; download it again")
+
+    def _kept(self, context: SourceContext, name: str) -> Path | None:
+        """The file in the snapshot; None when nothing was fetched yet."""
+        path = context.file(_key(name))
+        if path is not None and file_sha256(path) != self.options.sha256[name]:
+            raise DataError(f"the snapshot's {name} is not the one the recipe names: build again without --offline")
+        return path
+
+    @override
+    def read(self, context: SourceContext) -> Iterator[Statement]:
+        names = _Names({}, {}, {})
+        path = self._kept(context, self.options.triples)
+        if path is None:
+            return
+        for row in _rows(path, TRIPLE_FIELDS, context):
+            if context.limit is None or row["head"] in names.heads or len(names.heads) < context.limit:
+                yield self._triple(row, names, context.name)
+        definitions = self._definitions(context)
+        for index, name in enumerate(names.in_order()):
+            entity = _entity(name, names.types[name], definitions.get(name), context.name)
+            yield entity
+            yield Literal(entity.id, REFERENCE_INDEX, str(index), context.name)
+
+    def _triple(self, row: Row, names: _Names, source: str) -> Triple:
+        head, relation, tail, mode = (row[field] for field in TRIPLE_FIELDS)
+        ends = self.options.relations.get(relation)
+        if ends is None or mode not in SPLIT_OF_MODE or not head or not tail:
+            known = ", ".join(self.options.relations)
+            raise DataError(
+                f"{self.options.triples}: {head!r}, {relation!r}, {tail!r}, {mode!r} is no triple of this graph; "
+                f"relations: {known}; modes: {', '.join(SPLIT_OF_MODE)}"
+            )
+        triple = Triple(
+            names.place(head, ends.head), ends.name or relation, names.place(tail, ends.tail), source,
+            SPLIT_OF_MODE[mode],
+        )  # fmt: skip
+        names.heads[head] = names.tails[tail] = None
+        return triple
+
+    def _definitions(self, context: SourceContext) -> dict[str, Row]:
+        name = self.options.definitions
+        path = self._kept(context, name) if name is not None else None
+        return {row["entity"]: row for row in _rows(path, DEFINITION_FIELDS, context)} if path is not None else {}
+
+
+def _key(name: str) -> str:
+    return f"file:{name}"
+
+
+def _entity(name: str, kind: str, defined: Row | None, source: str) -> Entity:
+    """An entity by its name alone, or by its first lemma, its definition and its other lemmas."""
+    lemmas = [lemma.replace("_", " ") for lemma in defined["lemmas"].split("|") if lemma] if defined else []
+    label, *aliases = lemmas or [name]
+    text = (defined["definition"] or None) if defined else None
+    return Entity(f"{kind}:{name}", kind, label, text=text, sources=(source,), aliases=tuple(aliases))
+
+
+def _rows(path: Path, fields: tuple[str, ...], context: SourceContext) -> Iterator[Row]:
+    """The rows of a CSV file, or of a TSV file without quoting; every cell is the string that stands there.
+
+    Raises:
+        DataError: not UTF-8, a column is missing, or a row has another number of cells than the header.
+    """
+    quoted = fields is TRIPLE_FIELDS
+    form = {"strict": True} if quoted else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            reader = csv.reader(file, **form)
+            header = next(reader, [])
+            absent = [field for field in fields if field not in header]
+            if absent:
+                raise DataError(f"{path}: no column {absent[0]!r}; it has {', '.join(header) or 'none'}")
+            for surplus in sorted(set(header) - set(fields)):
+                context.leftover(surplus)
+            for cells in reader:
+                if len(cells) != len(header):
+                    raise DataError(f"{path}, line {reader.line_num}: {len(cells)} cells, {len(header)} columns")
+                yield dict(zip(header, cells, strict=True))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: not readable as a table ({error})") from None
