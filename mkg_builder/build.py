@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from mkg_builder.recipe import Recipe, SourceRecipe, find_recipe, load_recipe
 from mkg_builder.registry import Registry
 from mkg_builder.schema import MANIFEST, read_manifest
 from mkg_builder.snapshot import Snapshot
-from mkg_builder.source import Observations, Progress, Source
+from mkg_builder.source import Observations, Progress, Source, Vectors
 from mkg_builder.split import split_triples
 from mkg_builder.strict import validate
 from mkg_builder.write import Draft, write_release
@@ -172,7 +172,7 @@ def build(job: Job, advance: Progress | None = None) -> BuildReport:
         leftovers = {name: sorted(fields) for name, fields in observations.leftovers.items()}
         draft = Draft(
             recipe, workshop.version(), marks, graph, splits, pictures,
-            lambda picture: _bytes(snapshot, picture), snapshot.describe(), leftovers,
+            lambda picture: _bytes(snapshot, picture), snapshot.describe(), leftovers, _vectors(workshop, graph),
         )  # fmt: skip
         release = job.workspace / "releases" / f"{recipe.name}-{draft.version}"
         _require_replaceable(release, draft)
@@ -216,6 +216,12 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
             f"mkgb fetch {workshop.job.recipe} --workspace {workshop.job.workspace}"
         )
     return Facts(merge_entities(entities), tuple(triples), tuple(seen.dropped)), seen
+
+
+def _vectors(workshop: Workshop, graph: KnowledgeGraph) -> Iterator[Vectors]:
+    """The feature vectors that the sources publish of the graph's entities."""
+    for name, source in workshop.sources.items():
+        yield from source.vectors(workshop.context(name, online=False), graph.entities.keys())
 
 
 def _verify_pictures(

@@ -26,6 +26,7 @@ MANIFEST = "manifest.json"
 CARD = "README.md"
 
 _text, _texts = pa.string(), pa.list_(pa.field("element", pa.string()))
+_vector = pa.list_(pa.field("element", pa.float32()))
 _image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -37,12 +38,20 @@ _ABSENT = {
 
 @dataclass(frozen=True)
 class TableFormat:
-    """One table of the format: its splits and its columns; `full` is the one split of an unsplit table."""
+    """One table of the format: its splits and its columns; `full` is the one split of an unsplit table.
+
+    Of an optional table a release has the splits that have rows; of any other, all.
+    """
 
     name: str
     splits: tuple[str, ...]
     columns: pa.Schema
     description: str
+
+    @property
+    def optional(self) -> bool:
+        """Whether a release may lack a split of it."""
+        return self.name == "vectors"
 
 
 def _table(name: str, splits: tuple[str, ...], description: str, /, **columns: pa.DataType) -> TableFormat:
@@ -67,6 +76,8 @@ TABLES = {
                width=pa.int32(), height=pa.int32(), image_address=_text, image_status=_text, split=_text),
         _table("modality_availability", ("full",), "How many entities and triples have which modality.",
                scope=_text, name=_text, split=_text, modality=_text, count=_count, total=_count),
+        _table("vectors", ("image", "text"), "Feature vectors that a source publishes; most have none.",
+               id=_text, encoder=_text, vector=_vector, vector_sha256=_text),
         _table("dropped", ("full",), "What a cleaning rule took out, and why.",
                id=_text, rule=_text, detail=_text),
     )
@@ -95,7 +106,8 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
         return {"_type": "Image"}
     if pa.types.is_list(kind):
         return {"_type": "List", "feature": _feature(kind.value_type)}
-    return {"_type": "Value", "dtype": "bool" if pa.types.is_boolean(kind) else str(kind)}
+    name = {pa.bool_(): "bool", pa.float32(): "float32"}.get(kind, str(kind))
+    return {"_type": "Value", "dtype": name}
 
 
 def features(table: str) -> list[dict[str, Any]]:
@@ -218,7 +230,7 @@ def content_sha256(table: str, rows: pa.Table) -> str:
     """A hash of what a table says, independent of Parquet, of row order and of any library.
 
     sha256 over the schema line, then every row in byte order, its cells as length-prefixed UTF-8
-    (`-` for null); the `image` column is left out, `image_sha256` stands for it.
+    (`-` for null); the `image` column is left out, `image_sha256` stands for it, as `vector_sha256` for `vector`.
     """
     names = _cells(TABLES[table])
     cells = [[_cell(value) for value in rows[name].to_pylist()] for name in names]
@@ -234,12 +246,13 @@ def release_content_sha256(release: Path) -> str:
         (f"{table.name}/{split}", content_sha256(table.name, read_table(release, table.name, split, _cells(table))))
         for table in TABLES.values()
         for split in table.splits
+        if not table.optional or table_files(release, table.name, split)
     )
 
 
 def _cells(table: TableFormat) -> list[str]:
-    """The columns that count for the content hash; pictures count through their own sha256."""
-    return [name for name in table.columns.names if name != "image"]
+    """The columns that count for the content hash; pictures and vectors count through their own sha256."""
+    return [name for name in table.columns.names if name not in ("image", "vector")]
 
 
 def _cell(value: Any) -> bytes:

@@ -1,11 +1,13 @@
 """The seam for new sources: what a source must do, and what it is given to do it with."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from mkg_builder.graph import Dropped, Statement
@@ -59,6 +61,23 @@ class Request:
     accept: str = ""
     query: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Feature vectors that a source publishes of some entities.
+
+    Attributes:
+        modality: what was encoded, `image` or `text`.
+        encoder: what encoded it.
+        ids: the entities.
+        values: float32 [ids, dimension], finite.
+    """
+
+    modality: Literal["image", "text"]
+    encoder: str
+    ids: Sequence[str]
+    values: npt.NDArray[np.float32]
 
 
 class SourceContext(ABC):
@@ -140,6 +159,10 @@ class Source(ABC):
     @abstractmethod
     def read(self, context: SourceContext) -> Iterator[Statement]:
         """Entities, triples and literals from the kept answers, each naming its source; never asks the network."""
+
+    def vectors(self, context: SourceContext, entities: Collection[str]) -> Iterator[Vectors]:  # noqa: ARG002
+        """The feature vectors that it publishes of these entities, some thousand at a time; none unless overridden."""
+        return iter(())
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """A graph becomes a release folder: Parquet, card, manifest; the same input gives the same bytes."""
 
+import hashlib
 import json
 import platform
 import shutil
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ import pyarrow.parquet as pq
 from mkg_builder import __version__, schema
 from mkg_builder.card import render_card
 from mkg_builder.durable import file_sha256
+from mkg_builder.errors import DataError
 from mkg_builder.graph import SPLITS, Entity, KnowledgeGraph, Triple, count_relations
 from mkg_builder.images import BrokenPicture, Picture
 from mkg_builder.recipe import Recipe, canonical
+from mkg_builder.source import Vectors
 from mkg_builder.statistics import availability, entity_splits
 
 SHARD_BYTES = 500_000_000
@@ -41,6 +45,7 @@ class Draft:
         picture_bytes: the bytes of a verified picture.
         snapshot: what the manifest says of the answers this was made from.
         leftovers: source -> fields that it sent and nobody read.
+        vectors: the feature vectors that the sources publish, in pieces.
     """
 
     recipe: Recipe
@@ -52,6 +57,7 @@ class Draft:
     picture_bytes: Callable[[Picture], bytes]
     snapshot: Mapping[str, Any]
     leftovers: Mapping[str, Sequence[str]]
+    vectors: Iterable[Vectors] = ()
 
 
 def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
@@ -91,8 +97,9 @@ def _write_into(folder: Path, draft: Draft) -> dict[str, Any]:
         _write_shard(folder / schema.shard_path(table, split), table, [rows])
     works = _artworks(draft)
     _write_artworks(folder, draft, works, placed)
+    write_vectors(folder, draft.vectors)
     card = render_card(
-        draft.recipe, draft.version, draft.marks, draft.graph, draft.splits, counts, _filled(tables, works)
+        draft.recipe, draft.version, draft.marks, draft.graph, draft.splits, counts, _filled(folder, tables, works)
     )
     (folder / schema.CARD).write_text(card, encoding="utf-8")
     manifest = _manifest(folder, draft)
@@ -125,9 +132,10 @@ def _relation_rows(draft: Draft) -> Rows:
     ]
 
 
-def _filled(tables: Mapping[tuple[str, str], Rows], works: Sequence[Entity]) -> dict[str, list[str]]:
+def _filled(folder: Path, tables: Mapping[tuple[str, str], Rows], works: Sequence[Entity]) -> dict[str, list[str]]:
     """The splits that have rows, by table, in the order of the format."""
     sizes = {place: len(rows) for place, rows in tables.items()} | {("artworks", "full"): len(works)}
+    sizes |= {("vectors", split): len(schema.table_files(folder, "vectors", split)) for split in ("image", "text")}
     filled = {t.name: [split for split in t.splits if sizes[t.name, split]] for t in schema.TABLES.values()}
     return {name: splits for name, splits in filled.items() if splits}
 
@@ -178,14 +186,52 @@ def _artwork_row(entity: Entity, draft: Draft, placed: Mapping[str, str]) -> dic
     return row
 
 
-def _write_shard(path: Path, table: str, groups: Iterable[Rows]) -> None:
-    """One Parquet file, as the Hub's viewer and our checks want it: page checksums, page index, small groups."""
+def write_vectors(folder: Path, pieces: Iterable[Vectors]) -> None:
+    """The published vectors, one file per modality, written as they come.
+
+    Raises:
+        DataError: vectors of one modality from two encoders, or of two lengths.
+    """
+    with ExitStack() as open_files:
+        writers: dict[str, tuple[pq.ParquetWriter, tuple[str, int]]] = {}
+        for piece in pieces:
+            kind = (piece.encoder, piece.values.shape[1])
+            if piece.modality not in writers:
+                path = folder / schema.shard_path("vectors", piece.modality)
+                writers[piece.modality] = (open_files.enter_context(_parquet(path, "vectors")), kind)
+            writer, first = writers[piece.modality]
+            if kind != first:
+                raise DataError(f"{piece.modality} vectors of {first} and of {kind}; a release has one kind of each")
+            writer.write_table(_vector_rows(piece))
+
+
+def _vector_rows(piece: Vectors) -> pa.Table:
+    values = piece.values.astype("<f4", copy=False)
+    rows, width = values.shape
+    columns = {
+        "id": pa.array(piece.ids, pa.string()),
+        "encoder": pa.array([piece.encoder] * rows, pa.string()),
+        "vector": pa.ListArray.from_arrays(
+            pa.array(range(0, rows * width + 1, width), pa.int32()), pa.array(values.reshape(-1))
+        ),
+        "vector_sha256": pa.array([hashlib.sha256(row.tobytes()).hexdigest() for row in values]),
+    }
+    return pa.table(columns).cast(schema.arrow_schema("vectors"))
+
+
+def _parquet(path: Path, table: str) -> pq.ParquetWriter:
+    """A Parquet file as the Hub's viewer and our checks want it: page checksums, page index."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    wanted = schema.arrow_schema(table)
-    with pq.ParquetWriter(
-        path, wanted, compression="zstd", write_page_checksum=True, write_page_index=True,
+    return pq.ParquetWriter(
+        path, schema.arrow_schema(table), compression="zstd", write_page_checksum=True, write_page_index=True,
         use_content_defined_chunking=True,
-    ) as writer:  # fmt: skip
+    )  # fmt: skip
+
+
+def _write_shard(path: Path, table: str, groups: Iterable[Rows]) -> None:
+    """One Parquet file in small row groups."""
+    wanted = schema.arrow_schema(table)
+    with _parquet(path, table) as writer:
         for rows in filter(None, groups):  # an empty row group would make `datasets` fail; no row group is well
             writer.write_table(
                 pa.Table.from_pylist(rows, wanted), row_group_size=ROW_GROUP.get(table, DEFAULT_ROW_GROUP)

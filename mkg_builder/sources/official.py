@@ -1,21 +1,24 @@
 """The published VL-KGE files: triples with their split, definitions, and feature vectors, each pinned by its sha256."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import override
 
 from mkg_builder.durable import file_sha256
 from mkg_builder.errors import DataError, UsageError
-from mkg_builder.graph import Entity, Literal, Statement, Triple
-from mkg_builder.source import Source, SourceContext, SourceOptions
+from mkg_builder.graph import Entity, Statement, Triple
+from mkg_builder.graph import Literal as Value
+from mkg_builder.source import Source, SourceContext, SourceOptions, Vectors
+from mkg_builder.sources.official_features import read_vectors
 from mkg_builder.strict import Strict
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Modality = Literal["image", "text"]
 Row = dict[str, str]
 
 SPLIT_OF_MODE = {"train": "train", "val": "validation", "test": "test"}
@@ -35,6 +38,13 @@ class Ends(Strict):
     name: str | None = None
 
 
+class FeatureFile(Strict):
+    """A pickle of feature vectors, and the encoder that made them."""
+
+    file: str
+    encoder: str
+
+
 class OfficialOptions(SourceOptions):
     """What a recipe sets.
 
@@ -43,12 +53,14 @@ class OfficialOptions(SourceOptions):
         relations: every relation of that file; an entity's id is its type, a colon, and its published name.
         definitions: a TSV file with the columns entity, ss_type, lemmas, definition, examples; None where a name
             is all there is.
+        features: modality -> a pickle of feature vectors by published name, and what encoded them.
         sha256: of each file named above; another content is refused.
     """
 
     triples: str
     relations: dict[str, Ends] = Field(min_length=1)
     definitions: str | None = None
+    features: dict[Modality, FeatureFile] = {}
     sha256: dict[str, Sha256]
 
     @model_validator(mode="after")
@@ -62,7 +74,8 @@ class OfficialOptions(SourceOptions):
 
     def files(self) -> list[str]:
         """Every file that the options name."""
-        return [name for name in (self.triples, self.definitions) if name is not None]
+        named = [self.triples, self.definitions, *(feature.file for feature in self.features.values())]
+        return [name for name in named if name is not None]
 
 
 @dataclass
@@ -145,7 +158,7 @@ class Official(Source):
         for index, name in enumerate(names.in_order()):
             entity = _entity(name, names.types[name], definitions.get(name), context.name)
             yield entity
-            yield Literal(entity.id, REFERENCE_INDEX, str(index), context.name)
+            yield Value(entity.id, REFERENCE_INDEX, str(index), context.name)
 
     def _triple(self, row: Row, names: _Names, source: str) -> Triple:
         head, relation, tail, mode = (row[field] for field in TRIPLE_FIELDS)
@@ -167,6 +180,18 @@ class Official(Source):
         name = self.options.definitions
         path = self._kept(context, name) if name is not None else None
         return {row["entity"]: row for row in _rows(path, DEFINITION_FIELDS, context)} if path is not None else {}
+
+    @override
+    def vectors(self, context: SourceContext, entities: Collection[str]) -> Iterator[Vectors]:
+        published = {entity.partition(":")[2]: entity for entity in entities}
+        for modality, feature in self.options.features.items():
+            path = self._kept(context, feature.file)
+            for names, values in read_vectors(path, feature.file) if path is not None else ():
+                # a name that the triples do not have is no entity; zeros stand for what could not be encoded
+                known = [row for row, name in enumerate(names) if name in published and values[row].any()]
+                if known:
+                    ids = [published[names[row]] for row in known]
+                    yield Vectors(modality, feature.encoder, ids, values[known])
 
 
 def _key(name: str) -> str:

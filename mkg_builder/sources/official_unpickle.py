@@ -290,7 +290,7 @@ def main() -> int:
     except RefusedError as error:
         sys.stderr.write(f"{error}\n")
         return REFUSED
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, MemoryError, OSError, RecursionError, TypeError, ValueError) as error:
         sys.stderr.write(f"no whole pickle of features ({type(error).__name__}: {str(error)[:200]})\n")
         return REFUSED
     return 0
