@@ -26,8 +26,8 @@ MKG_BUILDER = (
 
 VLKGE = (
     "__main__", "cli", "train", "predict", "evaluate", "run", "protocol", "ranking", "negatives", "model", "scorers",
-    "fusion", "encode", "features", "encoders_open_clip", "encoders_plain", "encoders", "dataset", "config", "files",
-    "errors",
+    "fusion", "encode", "published", "features", "encoders_open_clip", "encoders_plain", "encoders", "dataset",
+    "config", "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {"durable", "errors", "registry", "schema", "picture", "terminal", "strict"}
