@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
@@ -11,7 +12,7 @@ from typing_extensions import override
 
 from mkg_builder.durable import file_sha256
 from mkg_builder.errors import DataError, UsageError
-from mkg_builder.graph import Entity, Statement, Triple
+from mkg_builder.graph import Entity, Statement, Triple, entity_type
 from mkg_builder.graph import Literal as Value
 from mkg_builder.source import Source, SourceContext, SourceOptions, Vectors
 from mkg_builder.sources.official_features import read_vectors
@@ -19,7 +20,7 @@ from mkg_builder.strict import Strict
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Modality = Literal["image", "text"]
-Row = dict[str, str]
+Cells = tuple[str, ...]
 
 SPLIT_OF_MODE = {"train": "train", "val": "validation", "test": "test"}
 TRIPLE_FIELDS = ("head", "relation", "tail", "mode")
@@ -84,21 +85,22 @@ class _Names:
 
     heads: dict[str, None]
     tails: dict[str, None]
-    types: dict[str, str]
+    ids: dict[str, str]
 
     def place(self, name: str, kind: str) -> str:
-        """The entity id of a name.
+        """The entity id of a name, one string object for all its triples.
 
         Raises:
             DataError: the name already stands for an entity of another type.
         """
-        known = self.types.setdefault(name, kind)
-        if known != kind:
+        wanted = f"{kind}:{name}"
+        known = self.ids.setdefault(name, wanted)
+        if known != wanted:
             raise DataError(
-                f"{name!r} is one published entity, but a {known} in one relation and a {kind} in another; "
-                "give both ends one type in the source's `relations`"
+                f"{name!r} is one published entity, but of type {entity_type(known)} in one relation and {kind} in "
+                "another; give both ends one type in the source's `relations`"
             )
-        return f"{kind}:{name}"
+        return known
 
     def in_order(self) -> list[str]:
         """All names, the first with index 0."""
@@ -138,55 +140,69 @@ class Official(Source):
             raise DataError(f"{path} is a Git LFS pointer, not the file itself; in its repository run: git lfs pull")
         raise DataError(f"{path}: its sha256 is {got}, the published file's is {wanted}; download it again")
 
-    def _kept(self, context: SourceContext, name: str) -> Path | None:
-        """The file in the snapshot; None when nothing was fetched yet."""
+    def _kept(self, context: SourceContext, name: str) -> Path:
+        """The file in the snapshot."""
         path = context.file(_key(name))
-        if path is not None and file_sha256(path) != self.options.sha256[name]:
-            raise DataError(f"the snapshot's {name} is not the one the recipe names: build again without --offline")
+        if path is None or file_sha256(path) != self.options.sha256[name]:
+            raise DataError(f"the snapshot does not hold {name} as the recipe names it: mkgb fetch with --files FOLDER")
         return path
 
     @override
     def read(self, context: SourceContext) -> Iterator[Statement]:
         names = _Names({}, {}, {})
-        path = self._kept(context, self.options.triples)
-        if path is None:
-            return
-        for row in _rows(path, TRIPLE_FIELDS, context):
-            if context.limit is None or row["head"] in names.heads or len(names.heads) < context.limit:
+        for row in self._rows(context, self.options.triples, TRIPLE_FIELDS):
+            if context.limit is None or row[0] in names.heads or len(names.heads) < context.limit:
                 yield self._triple(row, names, context.name)
-        definitions = self._definitions(context)
+        defined: dict[str, Cells] = {}
+        if self.options.definitions is not None:
+            defined = {row[0]: row for row in self._rows(context, self.options.definitions, DEFINITION_FIELDS)}
         for index, name in enumerate(names.in_order()):
-            entity = _entity(name, names.types[name], definitions.get(name), context.name)
+            entity = _entity(names.ids[name], defined.get(name), context.name)
             yield entity
             yield Value(entity.id, REFERENCE_INDEX, str(index), context.name)
 
-    def _triple(self, row: Row, names: _Names, source: str) -> Triple:
-        head, relation, tail, mode = (row[field] for field in TRIPLE_FIELDS)
-        ends = self.options.relations.get(relation)
-        if ends is None or mode not in SPLIT_OF_MODE or not head or not tail:
+    def _triple(self, row: Cells, names: _Names, source: str) -> Triple:
+        head, relation, tail, mode = row
+        ends, split = self.options.relations.get(relation), SPLIT_OF_MODE.get(mode)
+        if ends is None or split is None or not head or not tail:
             known = ", ".join(self.options.relations)
             raise DataError(
                 f"{self.options.triples}: {head!r}, {relation!r}, {tail!r}, {mode!r} is no triple of this graph; "
                 f"relations: {known}; modes: {', '.join(SPLIT_OF_MODE)}"
             )
-        triple = Triple(
-            names.place(head, ends.head), ends.name or relation, names.place(tail, ends.tail), source,
-            SPLIT_OF_MODE[mode],
-        )  # fmt: skip
         names.heads[head] = names.tails[tail] = None
-        return triple
+        return Triple(names.place(head, ends.head), ends.name or relation, names.place(tail, ends.tail), source, split)
 
-    def _definitions(self, context: SourceContext) -> dict[str, Row]:
-        name = self.options.definitions
-        path = self._kept(context, name) if name is not None else None
-        return {row["entity"]: row for row in _rows(path, DEFINITION_FIELDS, context)} if path is not None else {}
+    def _rows(self, context: SourceContext, name: str, fields: tuple[str, ...]) -> Iterator[Cells]:
+        """The rows of a CSV file, or of a TSV file without quoting; every cell is the string that stands there.
+
+        Raises:
+            DataError: not UTF-8, a column is missing, or a row has another number of cells than the header.
+        """
+        quoted = fields is TRIPLE_FIELDS
+        form = {"strict": True} if quoted else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+        with self._kept(context, name).open(encoding="utf-8", newline="") as file:
+            try:
+                reader = csv.reader(file, **form)
+                header = next(reader, [])
+                absent = [field for field in fields if field not in header]
+                if absent:
+                    raise DataError(f"{name}: no column {absent[0]!r}; it has {', '.join(header) or 'none'}")
+                for surplus in sorted(set(header) - set(fields)):
+                    context.leftover(surplus)
+                chosen, width = itemgetter(*map(header.index, fields)), len(header)
+                for cells in reader:
+                    if len(cells) != width:
+                        raise DataError(f"{name}, line {reader.line_num}: {len(cells)} cells, {width} columns")
+                    yield chosen(cells)
+            except (csv.Error, UnicodeDecodeError) as error:
+                raise DataError(f"{name}: not readable as a table ({error})") from None
 
     @override
     def vectors(self, context: SourceContext, entities: Collection[str]) -> Iterator[Vectors]:
         published = {entity.partition(":")[2]: entity for entity in entities}
         for modality, feature in self.options.features.items():
-            path = self._kept(context, feature.file)
-            for names, values in read_vectors(path, feature.file) if path is not None else ():
+            for names, values in read_vectors(self._kept(context, feature.file), feature.file):
                 # a name that the triples do not have is no entity; zeros stand for what could not be encoded
                 known = [row for row, name in enumerate(names) if name in published and values[row].any()]
                 if known:
@@ -198,34 +214,9 @@ def _key(name: str) -> str:
     return f"file:{name}"
 
 
-def _entity(name: str, kind: str, defined: Row | None, source: str) -> Entity:
+def _entity(entity_id: str, defined: Cells | None, source: str) -> Entity:
     """An entity by its name alone, or by its first lemma, its definition and its other lemmas."""
-    lemmas = [lemma.replace("_", " ") for lemma in defined["lemmas"].split("|") if lemma] if defined else []
-    label, *aliases = lemmas or [name]
-    text = (defined["definition"] or None) if defined else None
-    return Entity(f"{kind}:{name}", kind, label, text=text, sources=(source,), aliases=tuple(aliases))
-
-
-def _rows(path: Path, fields: tuple[str, ...], context: SourceContext) -> Iterator[Row]:
-    """The rows of a CSV file, or of a TSV file without quoting; every cell is the string that stands there.
-
-    Raises:
-        DataError: not UTF-8, a column is missing, or a row has another number of cells than the header.
-    """
-    quoted = fields is TRIPLE_FIELDS
-    form = {"strict": True} if quoted else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    with path.open(encoding="utf-8", newline="") as file:
-        try:
-            reader = csv.reader(file, **form)
-            header = next(reader, [])
-            absent = [field for field in fields if field not in header]
-            if absent:
-                raise DataError(f"{path}: no column {absent[0]!r}; it has {', '.join(header) or 'none'}")
-            for surplus in sorted(set(header) - set(fields)):
-                context.leftover(surplus)
-            for cells in reader:
-                if len(cells) != len(header):
-                    raise DataError(f"{path}, line {reader.line_num}: {len(cells)} cells, {len(header)} columns")
-                yield dict(zip(header, cells, strict=True))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: not readable as a table ({error})") from None
+    kind, _, name = entity_id.partition(":")
+    _, _, lemmas, definition, _ = defined or ("", "", "", "", "")
+    label, *aliases = [lemma.replace("_", " ") for lemma in lemmas.split("|") if lemma] or [name]
+    return Entity(entity_id, kind, label, text=definition or None, sources=(source,), aliases=tuple(aliases))
