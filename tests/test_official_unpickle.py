@@ -209,6 +209,26 @@ for attempt in attempts:
 """
 
 
+STARTED = """
+import contextlib, os, runpy, sys
+del sys.argv[0]
+with contextlib.suppress(FileNotFoundError):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+sys.stdout.write(os.readlink("/proc/self/ns/net"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")
+def test_the_reader_is_alone_on_its_network_where_the_kernel_allows_it(tmp_path: Path) -> None:
+    bare = "import ctypes, os, sys; sys.exit(ctypes.CDLL(None).unshare(1 << 30 | (1 << 28 if os.geteuid() else 0)))"
+    if subprocess.run([sys.executable, "-I", "-c", bare], timeout=60, check=False).returncode:
+        pytest.skip("this kernel allows no network of one's own")
+    command = [sys.executable, "-I", "-c", STARTED, str(READER), str(tmp_path / "none"), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("net:[")
+    assert done.stdout != str(Path("/proc/self/ns/net").readlink())
+
+
 def test_the_reader_gives_up_network_processes_and_writing(tmp_path: Path) -> None:
     command = [sys.executable, "-I", "-c", CONFINED, str(READER), str(tmp_path / "canary")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -18,10 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+
+
+if __name__ == "__main__":  # here: a process with threads may not, and Arrow starts some when it is imported
+    # a network of its own, which leads nowhere, where the kernel allows it; the audit hook stands anyway
+    ctypes.CDLL(None).unshare(_CLONE_NEWNET if os.geteuid() == 0 else _CLONE_NEWUSER | _CLONE_NEWNET)
+
+import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
+import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 
 REFUSED = 3
 """The exit code that goes with one line on standard error: what in the file is not allowed."""
@@ -43,7 +50,6 @@ FORBIDDEN_EVENTS = (
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.kill",
     "os.putenv", "pty.", "ctypes.",
 )  # fmt: skip
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _END = object()
 
@@ -91,7 +97,6 @@ class Reader:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.steps: dict[str, Callable[[Any], None]] = {
-            "PROTO": self._pass, "FRAME": self._pass, "STOP": self._pass,
             "NONE": lambda _: self._push(None), "NEWTRUE": lambda _: self._push(True),
             "NEWFALSE": lambda _: self._push(False), "EMPTY_TUPLE": lambda _: self._push(()),
             "EMPTY_LIST": lambda _: self._push([]), "EMPTY_DICT": lambda _: self._push({}),
@@ -120,14 +125,11 @@ class Reader:
                 self.stack.append(argument)
             elif opcode.name in self.steps:
                 self.steps[opcode.name](argument)
-            else:
+            elif opcode.name not in ("PROTO", "FRAME", "STOP"):
                 raise RefusedError(f"the opcode {opcode.name}")
         if len(self.stack) != 1 or file.read(1):
             raise RefusedError("something besides one object")
         return self.stack[0]
-
-    def _pass(self, _: Any) -> None:
-        """Nothing to do."""
 
     def _push(self, value: Any) -> None:
         self.stack.append(value)
@@ -265,8 +267,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 def confine(size: int) -> None:
-    """Give up the network, new processes, and more memory, time and disk than a file of this size can need."""
-    ctypes.CDLL(None).unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # where the kernel allows it; the hook stands anyway
+    """Give up sockets, new processes, and more memory, time and disk than a file of this size can need."""
     sys.addaudithook(_refuse_event)
     gigabyte = 1 << 30
     for what, limit in (
