@@ -84,6 +84,12 @@ class SplitRecipe(Strict):
         return self
 
 
+class ImagesRecipe(Strict):
+    """What the pictures' licence allows when the graph is published: with them, behind a gate, or their addresses."""
+
+    redistribute: Literal["files", "gated", "urls-only"] = "files"
+
+
 class Bounds(Strict):
     """The least and the most that is believable."""
 
@@ -116,6 +122,7 @@ class Recipe(Strict):
     relations: dict[Name, RelationRecipe] = Field(min_length=1)
     cleaning: CleaningRecipe = CleaningRecipe()
     split: SplitRecipe
+    images: ImagesRecipe = ImagesRecipe()
     expectations: Expectations = Expectations()
 
     @model_validator(mode="after")
