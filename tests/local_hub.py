@@ -36,11 +36,11 @@ def environment(url: str) -> dict[str, str]:
 
 
 class Refused(Exception):
-    """An answer that is an error: status, message, and the Hub's code for it."""
+    """An answer that is an error: status, message, the Hub's code for it, and what else its JSON holds."""
 
-    def __init__(self, status: int, message: str, code: str = "") -> None:
+    def __init__(self, status: int, message: str, code: str = "", **more: str) -> None:
         super().__init__(message)
-        self.status, self.message, self.code = status, message, code
+        self.status, self.code, self.body = status, code, {"error": message, **more}
 
 
 @dataclass
@@ -107,11 +107,12 @@ class Hub:
 
     def create(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = f"{asked.get('type', 'model')}s/{asked.get('organization') or 'tester'}/{asked['name']}"
+        told = {"url": f"{self.url}/{name.removeprefix('models/')}", "name": name, "id": name.partition("/")[2]}
         if name in self.repositories:
-            raise Refused(409, "You already created this repo")
+            raise Refused(409, "You already created this repo", url=told["url"])
         self.repositories[name] = Repository()
         self.repositories[name].commit("main", {".gitattributes": b"*.parquet filter=lfs\n"})
-        return {"url": f"{self.url}/{name}", "name": name, "id": name.partition("/")[2]}
+        return told
 
     def batch(self, asked: dict[str, Any]) -> dict[str, Any]:
         told = [{"oid": wanted["oid"], "size": wanted["size"]} for wanted in asked["objects"]]
@@ -223,8 +224,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.hub.before(line)
                 status, headers, answer = self.route(unquote(urlsplit(self.path).path), body)
             except Refused as no:
-                status, answer = no.status, json.dumps({"error": no.message}).encode()
-                headers = {"X-Error-Code": no.code, "X-Error-Message": no.message, "Content-Length": str(len(answer))}
+                status, answer = no.status, json.dumps(no.body).encode()
+                headers = {"X-Error-Code": no.code, "X-Error-Message": str(no), "Content-Length": str(len(answer))}
             except ConnectionError:  # a test wants the line to break
                 self.close_connection = True
                 return
