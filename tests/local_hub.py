@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 ROOT = Path(__file__).parent.parent
 SERVER = ROOT.parent / "shared" / "hub" / "serve.py"
-TOKEN = "hf_canaryCANARYcanary0123456789"
+TOKEN = "api_canary-CANARY-canary"  # not of the form that a pattern would find
 
 
 def environment(url: str) -> dict[str, str]:

@@ -244,7 +244,7 @@ def test_training_on_a_tag_records_its_commit_and_reads_it_again_offline(
         assert left.value.code == 0
         return load_run(tmp_path / name).dataset.revision
 
-    (tmp_path / "org" / "tiny").mkdir(parents=True)  # a folder of that name is not what --hf-dataset means
+    (tmp_path / "org" / "tiny@v1.0.0").mkdir(parents=True)  # a folder of that name is not what --hf-dataset means
     monkeypatch.chdir(tmp_path)
     load_dataset("hf://datasets/org/tiny")  # main, that is v2.0.0, lies in the cache too
     assert trained("online") == published["v1.0.0"][0]
