@@ -18,7 +18,7 @@ LIBRARY = sorted([*(ROOT / "mkg_builder").rglob("*.py"), *(ROOT / "vlkge").rglob
 SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
-    "__main__", "cli", "build", "summary", "checks", "leaks", "write", "shards", "compare",
+    "__main__", "cli", "build", "publish", "hub", "variant", "summary", "checks", "leaks", "write", "shards", "compare",
     "differences", "croissant", "card", "statistics", "split", "clean",
     "reconcile", "facts", "knowledge_graph", "images", "sources", "context", "http", "snapshot", "source", "recipe",
     "strict", "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "terminal",
