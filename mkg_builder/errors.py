@@ -6,7 +6,7 @@ MkgError                    1
 │   └── RecipeError             a recipe or experiment that does not hold together
 ├── UpstreamError           3   a source or the network failed: run the same command again later
 │   ├── TooExpensiveError       a query that the endpoint cannot answer in time: ask for less at a time
-│   ├── QuotaError              what the source gives for now is used up: no use asking again soon
+│   ├── QuotaError              what the source gives in a while is used up: no use asking again soon
 │   └── HostClosedError         the host asks us to stay away: nothing more is asked of it in this run
 ├── DataError               4   data breaks its contract: a release, a picture, features, a run
 ├── StorageError            5   the disk: full, read-only, not ours
@@ -73,7 +73,7 @@ class TooExpensiveError(UpstreamError):
 
 
 class QuotaError(UpstreamError):
-    """What the source gives for now is used up."""
+    """What the source gives in a while is used up."""
 
 
 class HostClosedError(UpstreamError):

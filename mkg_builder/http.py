@@ -115,7 +115,7 @@ class Client:
 
         Raises:
             TooExpensiveError: a query that the endpoint cannot answer in time.
-            QuotaError: what the source gives for now is used up.
+            QuotaError: what the source gives in a while is used up.
             HostClosedError: the host wants us to stay away for longer than a run waits.
             UpstreamError: no usable answer, or the host refuses us.
             UsageError: a host that must not be asked, or a live host without a contact.

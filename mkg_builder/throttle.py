@@ -1,11 +1,13 @@
 """Exact limits: how often and how many at once each host is asked, across threads and across runs."""
 
+import heapq
 import math
 import os
+import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,46 +26,57 @@ REMEMBERED = 1.5
 
 LINES_BEFORE_COMPACTION = 20_000
 
+_LINE = re.compile(r"(?P<sign>[+-]) (?P<time>\d+\.\d{3}) (?P<name>\S+)")
 
-@dataclass
-class _Turn:
-    """One request: when it began, and when its answer had come; the host counted it somewhere in between."""
 
-    began: float
-    ended: float = math.inf
+class _Window:
+    """At most so many calls in any so many seconds.
+
+    A call counts from its beginning until so many seconds after its end: then no delay on the way can make the
+    host see more calls within a window than the limit says.
+    """
+
+    def __init__(self, calls: int, seconds: float) -> None:
+        self.calls, self.seconds = calls, seconds
+        self.under_way = 0
+        self.ended: list[float] = []  # a heap
+
+    def wait(self, now: float) -> float:
+        """Seconds until another call may begin; a lower bound while others are under way."""
+        while self.ended and self.ended[0] + self.seconds <= now:
+            heapq.heappop(self.ended)
+        excess = self.under_way + len(self.ended) - self.calls + 1
+        if excess <= 0:
+            return 0.0
+        if excess > len(self.ended):
+            return self.seconds
+        return heapq.nsmallest(excess, self.ended)[-1] + self.seconds - now
+
+    def end(self, now: float) -> None:
+        """A call that was under way has ended."""
+        self.under_way -= 1
+        heapq.heappush(self.ended, now)
 
 
 class _Gate:
-    """The limits of one pattern.
-
-    A turn counts from its end, not from its beginning: then no delay on the way can make the host see more
-    requests within a window than the limit says.
-    """
+    """The limits of one pattern."""
 
     def __init__(self, name: str, limit: Limit) -> None:
         self.name = name
         self.open = threading.BoundedSemaphore(limit.parallel)
-        self.windows = [(calls, float(seconds)) for calls, seconds in limit.windows]
+        self.windows = [_Window(calls, seconds) for calls, seconds in limit.windows]
         if limit.per_second is not None:
             calls = max(1, int(limit.per_second))
-            self.windows.append((calls, calls / limit.per_second))
+            self.windows.append(_Window(calls, calls / limit.per_second))
         if limit.per_hour is not None:
-            self.windows.append((limit.per_hour, 3600.0))
-        self.turns: list[_Turn] = []
+            self.windows.append(_Window(limit.per_hour, 3600.0))
 
     @property
-    def longest(self) -> float:
-        return max((seconds for _, seconds in self.windows), default=0.0)
+    def longest(self) -> _Window | None:
+        return max(self.windows, key=lambda window: window.seconds, default=None)
 
     def wait(self, now: float) -> float:
-        """Seconds until another request may begin; a lower bound while others are on their way."""
-        self.turns = [turn for turn in self.turns if turn.ended + self.longest > now]
-        waits = [0.0]
-        for calls, seconds in self.windows:
-            free_at = sorted(min(turn.ended, now) + seconds for turn in self.turns if turn.ended + seconds > now)
-            if len(free_at) >= calls:
-                waits.append(free_at[len(free_at) - calls] - now)
-        return max(waits)
+        return max((window.wait(now) for window in self.windows), default=0.0)
 
 
 class Throttle:
@@ -99,11 +112,15 @@ class Throttle:
         with ExitStack() as held:
             for gate in gates:  # always in the same order, so two requests never wait for each other
                 held.enter_context(gate.open)
-            turn = self._wait(urlsplit(url).netloc, gates)
+            begun = self._wait(urlsplit(url).netloc, gates)
             try:
                 yield
             finally:
-                turn.ended = self._clock.now()
+                with self._lock:
+                    for window in begun:
+                        window.end(self._clock.now())
+                    if self._memory is not None:
+                        self._memory.note("-", gates)
 
     def pause(self, url: str, seconds: float) -> None:
         """Ask nothing of this host for so long, from no thread; `math.inf`: never again in this run."""
@@ -115,7 +132,7 @@ class Throttle:
         """Leave at least so many seconds between two requests to this host (its Crawl-delay)."""
         with self._lock:
             for gate in self._gates_of(url)[:1]:
-                gate.windows.append((1, seconds))
+                gate.windows.append(_Window(1, seconds))
 
     def _gates_of(self, url: str) -> list[_Gate]:
         parts = urlsplit(url)
@@ -127,7 +144,7 @@ class Throttle:
             return sorted(named, key=lambda gate: "/" in gate.name)
         return [self._own.setdefault(host, _Gate(host, UNKNOWN_HOST)), *named]
 
-    def _wait(self, host: str, gates: list[_Gate]) -> _Turn:
+    def _wait(self, host: str, gates: list[_Gate]) -> list[_Window]:
         while True:
             with self._lock:
                 now = self._clock.now()
@@ -137,12 +154,12 @@ class Throttle:
                 wait = max([pause, *(gate.wait(now) for gate in gates)])
                 if wait <= 0:
                     self._clock.sleep(0)  # a stopped run asks nothing more
-                    turn = _Turn(now)
-                    for gate in gates:
-                        gate.turns.append(turn)
+                    begun = [window for gate in gates for window in gate.windows]
+                    for window in begun:
+                        window.under_way += 1
                     if self._memory is not None:
-                        self._memory.note(gates)
-                    return turn
+                        self._memory.note("+", gates)
+                    return begun
             self._clock.sleep(wait)
 
 
@@ -151,37 +168,45 @@ def _matches(pattern: str, host: str, path: str) -> bool:
 
 
 class _Memory:
-    """A file of lines `<seconds since 1970> <pattern>`, appended before each request: it survives `kill -9`."""
+    """A file of lines `+ <seconds since 1970> <pattern>`, and `-` when the answer has come; it survives `kill -9`."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path, self._clock, self._lines = path, clock, 0
-        self._gates: dict[str, _Gate] = {}
+        self._windows: dict[str, _Window] = {}
 
     def recall(self, gates: Mapping[str, _Gate]) -> None:
         """Count the requests of earlier runs that still lie in a window."""
-        self._gates = {name: gate for name, gate in gates.items() if gate.longest > REMEMBERED}
+        longest = {name: gate.longest for name, gate in gates.items()}
+        self._windows = {name: window for name, window in longest.items() if window and window.seconds > REMEMBERED}
         lines = self._path.read_text("ascii", "replace").splitlines() if self._path.is_file() else []
-        now, wall = self._clock.now(), self._clock.wall()
+        under_way: Counter[str] = Counter()
         for line in lines:
-            time, _, name = line.partition(" ")
-            try:
-                age = wall - float(time)
-            except ValueError:  # a torn line
+            found = _LINE.fullmatch(line)
+            if found is None or found["name"] not in self._windows:  # a line torn by a crash, a limit of another time
                 continue
-            if name in self._gates and age < self._gates[name].longest:
-                ended = now - max(age, 0.0)  # a clock set back: as if asked just now, never in the future
-                self._gates[name].turns.append(_Turn(ended, ended))
-        self._lines = len(lines)
+            name = found["name"]
+            under_way[name] += 1 if found["sign"] == "+" else -1
+            if found["sign"] == "-":
+                self._count(gates[name], self._clock.wall() - float(found["time"]))
+        for name, calls in under_way.items():
+            for _ in range(calls):  # the process ended before the answer came, at the latest now
+                self._count(gates[name], 0.0)
+        self._compact()
 
-    def note(self, gates: list[_Gate]) -> None:
-        """Remember one request, before it is sent."""
-        names = [gate.name for gate in gates if gate.name in self._gates]
+    def _count(self, gate: _Gate, age: float) -> None:
+        for window in gate.windows:
+            if age < window.seconds:  # a clock set back: as if asked just now, never in the future
+                heapq.heappush(window.ended, self._clock.now() - max(age, 0.0))
+
+    def note(self, sign: str, gates: Iterable[_Gate]) -> None:
+        """Remember that a request is sent (`+`), or answered (`-`)."""
+        names = [gate.name for gate in gates if gate.name in self._windows]
         if not names:
             return
         if self._lines > LINES_BEFORE_COMPACTION:
             self._compact()
             return
-        text = "".join(f"{self._clock.wall():.3f} {name}\n" for name in names)
+        text = "".join(f"{sign} {self._clock.wall():.3f} {name}\n" for name in names)
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
         try:
             os.write(handle, text.encode())
@@ -192,9 +217,9 @@ class _Memory:
     def _compact(self) -> None:
         """Keep only the requests that still lie in a window."""
         now, wall = self._clock.now(), self._clock.wall()
-        lines = [
-            f"{wall - max(now - min(turn.ended, now), 0.0):.3f} {name}\n"
-            for name, gate in self._gates.items() for turn in gate.turns
-        ]  # fmt: skip
+        lines = []
+        for name, window in self._windows.items():
+            lines += [f"- {wall - (now - ended):.3f} {name}\n" for ended in window.ended]
+            lines += [f"+ {wall:.3f} {name}\n"] * window.under_way
         write_durably(self._path, "".join(lines).encode())
         self._lines = len(lines)
