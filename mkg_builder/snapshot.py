@@ -103,7 +103,7 @@ class Snapshot:
                 self._file = None
 
     def _require_own(self) -> None:
-        for name in ("objects", "journal.jsonl", "lock", "origin.json"):
+        for name in ("objects", "journal.jsonl", "lock", "origin.json", "asked.log"):
             if (self.folder / name).is_symlink():
                 raise StorageError(f"{self.folder / name} is a symbolic link, which is not written through; remove it")
 
