@@ -1,21 +1,25 @@
 """What a client owes its hosts and its user: to wait when asked to, to keep secrets, to stop when told."""
 
+import logging
 import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import pytest
 
-from mkg_builder import http
+from mkg_builder import http, terminal
+from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import HostClosedError, QuotaError, UpstreamError
 from mkg_builder.http import Client, Patience
 from mkg_builder.recipe import Limit
-from mkg_builder.source import Request
+from mkg_builder.snapshot import Snapshot
+from mkg_builder.source import Answer, Request
 from tests.faultd import cut_off, moved, ok, reset, serving, silence
 from tests.site import Site, answer
 from tests.test_throttle import VirtualClock
@@ -153,3 +157,32 @@ def test_a_stopped_client_wakes_who_waits_and_asks_nothing_more() -> None:
         asked = len(plan.asked)
         ask_for("/c")
         assert (len(faults), len(plan.asked)) == (3, asked)
+
+
+def test_a_secret_is_in_no_file_and_not_on_the_terminal(tmp_path: Path, caplog: Any, capfd: Any) -> None:
+    caplog.set_level("DEBUG")
+    logging.getLogger().addHandler(handler := logging.FileHandler(tmp_path / "run.log"))
+    faults = [ok(b"", 500), ok(b"", 401), ok(b"", 404), reset, moved("/d?code=CANARYcode"), ok(b'{"a": "CANARYcode"}')]
+    with serving({f"/{n}": fault for n, fault in enumerate(faults)} | {"/d": ok()}) as (base, _):
+        client = Client(None, [base.removeprefix("http://")], {"127.0.0.1": Limit(per_hour=99)}, HASTE,
+                        memory=tmp_path / "asked.log")  # fmt: skip
+
+        def fetch() -> None:
+            with Snapshot(tmp_path / "snapshot").writing() as snapshot:
+                snapshot.put(Answer("s:/kept", 200, b"", ""))
+                context = SnapshotContext("s", tmp_path, snapshot, {}, client=client)
+                for number in range(len(faults)):
+                    context.get(Request(f"s:/{number}", f"{base}/{number}", secrets=SECRETS))
+                (tmp_path / "report.txt").write_text("\n".join(context.failures))
+                raise UpstreamError(f"as a careless source would tell it: CANARYcode, {context.failures}")
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+            patch.setenv("VLKGE_DEBUG", "1")
+            terminal.run(fetch, "mkgb")  # type: ignore[arg-type]
+    handler.close()
+    logging.getLogger().removeHandler(handler)
+    told = capfd.readouterr()
+    assert "Traceback" in told.err
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 7
+    assert leaks(told.err + told.out + "".join(path.read_text() for path in files)) == []
