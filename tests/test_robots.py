@@ -10,7 +10,7 @@ from mkg_builder.errors import HostClosedError, MkgError
 from mkg_builder.http import Client, Patience
 from mkg_builder.robots import LASTS, Robots
 from mkg_builder.source import Request
-from tests.faultd import moved, ok, serving, silence
+from tests.faultd import endless, moved, ok, serving, silence
 from tests.site import Site, answer
 from tests.test_throttle import VirtualClock
 
@@ -58,6 +58,7 @@ LATE = b"#" * (600 << 10) + b"\n" + RULES
         pytest.param(ok(b"\xff\xfe\x00nonsense"), "asked", id="no text"),
         pytest.param(moved("/robots.txt"), "asked", id="redirects without end"),
         pytest.param(moved("http://evil.example/robots.txt"), "closed", id="redirect to a host that is not allowed"),
+        pytest.param(endless, "asked", id="without end"),
         pytest.param([ok(b"", 503), ok(RULES)], "forbidden", id="503 once"),
     ],
 )

@@ -178,6 +178,13 @@ def test_no_redirect_leads_to_a_machine_that_is_not_allowed() -> None:
         assert (refused, seen.asked) == (len(targets), [])
 
 
+def test_this_machine_is_asked_only_where_it_is_named() -> None:
+    with serving({"/a": ok()}) as (base, plan):
+        with pytest.raises(UpstreamError, match="not among the recipe's"):
+            Client("me@example.org", ["*", "*:*"], {}, HASTE).ask(Request("k", f"{base}/a"))
+        assert plan.asked == []
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:10.0.0.1",
                                      "0.0.0.0", "224.0.0.1", "100.64.0.1"])  # fmt: skip
 def test_a_name_that_leads_to_a_private_address_is_not_connected_to(
