@@ -40,6 +40,11 @@ class Answer:
         """Whether the source answered with what was asked for."""
         return self.status == 200
 
+    @property
+    def too_expensive(self) -> bool:
+        """Whether a query was more than the endpoint can answer in time: ask for half as much."""
+        return self.status == 504
+
 
 @dataclass(frozen=True)
 class Request:
@@ -47,6 +52,7 @@ class Request:
 
     Attributes:
         key: names the answer in the snapshot for ever; the same question has the same key on any machine.
+            Empty: the answer is for this run alone and is never kept, as the answer to a login must not be.
         url: where to ask now.
         follow: whether redirects are followed; where they are not, the redirect itself is the answer.
         accept: how the media type of a good answer must begin ("image/"); any when empty.
@@ -102,6 +108,11 @@ class SourceContext(ABC):
     @abstractmethod
     def get(self, request: Request) -> Answer:
         """The answer to a request: from the snapshot, else from the network, then kept.
+
+        Three answers are never kept, and the next run asks again:
+        status 0: the network failed, which is told at the end of the fetch; or this is an offline step;
+        status 504 (`too_expensive`): the endpoint cannot answer this query in time, so ask for less at a time;
+        status 401: the request carried secrets and the host does not take them, so log in again.
 
         Raises:
             UpstreamError: the network did not answer, or the snapshot has no answer and this is an offline step.
