@@ -60,7 +60,8 @@ class SnapshotContext(SourceContext):
             self._count_failure(error)
             return Answer(request.key, 0, b"", "")
         self._in_a_row = 0
-        self._snapshot.put(answer)
+        if request.key:
+            self._snapshot.put(answer)
         return answer
 
     def _count_failure(self, error: UpstreamError) -> None:
@@ -81,8 +82,8 @@ class SnapshotContext(SourceContext):
             pool.shutdown(cancel_futures=True)  # on a fault or Ctrl-C, what is queued is not asked any more
 
     @override
-    def put(self, key: str, body: bytes, media_type: str) -> None:
-        self._snapshot.put(Answer(key, 200, body, media_type))
+    def put(self, key: str, body: bytes, media_type: str, status: int = 200) -> None:
+        self._snapshot.put(Answer(key, status, body, media_type))
 
     @override
     def has(self, key: str) -> bool:
@@ -95,6 +96,14 @@ class SnapshotContext(SourceContext):
     @override
     def leftover(self, field_name: str) -> None:
         self.observations.leftovers.setdefault(self.name, set()).add(field_name)
+
+    @override
+    def note(self, text: str) -> None:
+        self.observations.notes.append(text)
+
+    @override
+    def fail(self, line: str) -> None:
+        self.failures.append(line)
 
     @override
     def progress(self, done: int, total: int | None) -> None:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatch
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 import tenacity
@@ -109,7 +109,10 @@ class Client:
     def _once(self, request: Request) -> Answer:
         url, deadline = request.url, time.monotonic() + self._patience.total
         for _ in range(MAX_REDIRECTS + 1):
-            status, headers, body = self._exchange(url, deadline)
+            asked = _with_secrets(url, request.secrets) if url == request.url else url
+            status, headers, body = self._exchange(asked, deadline)
+            if status >= 400 and request.final and request.final.encode() in body:
+                return Answer(request.key, status, body, headers.get("Content-Type", "").partition(";")[0].lower())
             if status in PASSING:
                 raise PassingError(f"HTTP {status}", _retry_after(headers, url))
             if status in REFUSING:
@@ -189,6 +192,10 @@ class _Throttle:
         self._open.release()
 
 
+def _with_secrets(url: str, secrets: Mapping[str, str]) -> str:
+    return url + ("&" if "?" in url else "?") + urlencode(secrets) if secrets else url
+
+
 def _read_capped(response: requests.Response, deadline: float) -> bytes:
     """The body, decompressed as it comes; cut off past the size cap or the deadline."""
     declared = response.headers.get("Content-Length", "")
@@ -207,6 +214,8 @@ def _read_capped(response: requests.Response, deadline: float) -> bytes:
 
 def _require_usable(request: Request, status: int, body: bytes, media_type: str) -> None:
     """Refuse a success that is not what was asked for: a login page, a cut document."""
+    if status == 200 and request.holds and request.holds.encode() not in body:
+        raise PassingError(f"an answer without {request.holds!r}")
     if status != 200 or not request.accept:
         return
     start = body[:512].lstrip().lower()

@@ -45,12 +45,15 @@ class Request:
 
     Attributes:
         key: names the answer in the snapshot for ever; the same question has the same key on any machine.
+            Empty: the answer is for this run alone and is never kept, as the answer to a login must not be.
         url: where to ask now.
         follow: whether redirects are followed; where they are not, the redirect itself is the answer.
         accept: how the media type of a good answer must begin ("image/"); any when empty.
         query: a SPARQL query, sent to `url` by POST; a plain GET when empty.
         secrets: parameters added to the address at the moment of asking, and shown nowhere: not in the key,
             a log, an error or a file.
+        holds: a text that a good answer holds; one without it (a login page, a check for robots) is asked again.
+        final: a text by which a failing answer shows that asking again is useless; it then is the answer.
     """
 
     key: str
@@ -59,6 +62,8 @@ class Request:
     accept: str = ""
     query: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    holds: str = ""
+    final: str = ""
 
 
 class SourceContext(ABC):
@@ -91,8 +96,8 @@ class SourceContext(ABC):
         """The answers to many requests, in their order, several asked at a time."""
 
     @abstractmethod
-    def put(self, key: str, body: bytes, media_type: str) -> None:
-        """Keep an answer that a file or a program gave."""
+    def put(self, key: str, body: bytes, media_type: str, status: int = 200) -> None:
+        """Keep an answer that a file or a program gave, or one that was asked for and judged."""
 
     @abstractmethod
     def has(self, key: str) -> bool:
@@ -105,6 +110,14 @@ class SourceContext(ABC):
     @abstractmethod
     def leftover(self, field_name: str) -> None:
         """Report a field that the source sent and nobody reads, once per name."""
+
+    @abstractmethod
+    def note(self, text: str) -> None:
+        """Say, while reading, what a user of the release should know of this source: what it could not give."""
+
+    @abstractmethod
+    def fail(self, line: str) -> None:
+        """Say, while fetching, what could not be had and when to ask again; the rest goes on."""
 
     @abstractmethod
     def progress(self, done: int, total: int | None) -> None:
@@ -138,6 +151,7 @@ class Observations:
 
     dropped: list[Dropped] = field(default_factory=list)
     leftovers: dict[str, set[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 Progress = Callable[[str, int, int | None], None]

@@ -20,7 +20,7 @@ SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 MKG_BUILDER = (
     "__main__", "cli", "build", "summary", "checks", "write", "card", "statistics", "split", "images", "sources",
     "clean", "context", "http", "snapshot", "source", "recipe", "strict", "schema", "picture", "graph", "terminal",
-    "registry", "durable", "errors",
+    "registry", "durable", "places", "dates", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
@@ -34,7 +34,8 @@ COMMON_FLOOR = {"durable", "errors", "registry", "schema", "picture", "terminal"
 """What vlkge may use of mkg_builder."""
 
 DATA_SETS = re.compile(r"wikiart|wn9|\bdemo\b", re.IGNORECASE)
-KNOWS_A_SITE = {"mkg_builder/sources/wikiart.py"}  # a source is about its site
+KNOWS_A_SITE = {str(path.relative_to(ROOT)) for path in LIBRARY if path.match("sources/wikiart*.py")}
+"""A source is about its site."""
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -94,7 +94,7 @@ def test_a_record_becomes_an_artwork_and_its_facts(tmp_path: Path) -> None:
         ("isAssociatedWithTag", "tag:stars-and-planets"),
         ("isAssociatedWithTag", "tag:tree"),
         ("isCreatedByArtist", "artist:vincent-van-gogh"),
-        ("isCreatedInYear", "year:1889"),
+        ("isCreatedInYear", "date:1889"),
         ("isLocatedIn", "gallery:museum-of-modern-art-moma-new-york-city-ny-us"),
     ]
 
@@ -122,7 +122,7 @@ def test_a_work_without_a_record_is_kept_from_its_artists_list(tmp_path: Path) -
     transport = site()
     transport.answers["/en/App/Painting/ImageJson/207190"] = answer(b"", 302, Location="/en/App/Home/Error/0123")
     things = read(tmp_path, transport)
-    assert ("isCreatedInYear", "year:1889") in {(t.relation, t.tail) for t in things if isinstance(t, Triple)}
+    assert ("isCreatedInYear", "date:1889") in {(t.relation, t.tail) for t in things if isinstance(t, Triple)}
     assert "artwork:vincent-van-gogh/content-207190" in {t.id for t in things if isinstance(t, Entity)}
     assert "/en/App/Home/Error/0123" not in transport.asked
 
