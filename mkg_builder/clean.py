@@ -1,14 +1,12 @@
 """Cleaning rules: pure functions from a table of facts to a smaller or tidier one, each loss written down."""
 
-import html
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from mkg_builder.graph import Dropped, Entity, Triple, entity_type
+from mkg_builder.names import normalise
+from mkg_builder.names import slug as slug  # noqa: PLC0414 -- its users may still import it from here
 from mkg_builder.recipe import BinRule, Recipe
 
 
@@ -72,24 +70,6 @@ def normalise_names(facts: Facts) -> Facts:
         if not label:
             nameless[name] = "nothing is left of its name"
     return replace(facts, entities=entities).without_entities(nameless, "normalise_names")
-
-
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffe\uffff]")
-
-
-def normalise(text: str) -> str:
-    """A name as people would type it: entities decoded, NFC, no invisible characters, single blanks."""
-    decoded = html.unescape(text)
-    visible = _UNSEEN.sub(" ", unicodedata.normalize("NFC", decoded))
-    return " ".join(visible.split())
-
-
-@lru_cache(maxsize=100_000)  # tags and styles repeat by the thousand
-def slug(name: str) -> str:
-    """The name as the second half of an id: lower case, accents off, words joined by hyphens."""
-    bare = unicodedata.normalize("NFKD", normalise(name)).casefold()
-    letters = "".join(c for c in bare if not unicodedata.combining(c))
-    return "-".join(re.findall(r"\w+", letters.replace("_", " ")))
 
 
 def bin_years(facts: Facts, bins: Mapping[str, BinRule]) -> Facts:

@@ -219,7 +219,8 @@ def _require_usable(request: Request, status: int, body: bytes, media_type: str)
     if status != 200 or not request.accept:
         return
     start = body[:512].lstrip().lower()
-    if start.startswith((b"<!doctype html", b"<html")) or not media_type.startswith(request.accept):
+    is_page = start.startswith((b"<!doctype html", b"<html"))
+    if (is_page and not request.accept.startswith("text/html")) or not media_type.startswith(request.accept):
         raise PassingError(f"answered {media_type or 'no type'} instead of {request.accept}")
     if request.accept == "application/json":
         try:

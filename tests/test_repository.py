@@ -20,7 +20,7 @@ SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 MKG_BUILDER = (
     "__main__", "cli", "build", "summary", "checks", "write", "card", "statistics", "split", "images", "sources",
     "clean", "context", "http", "snapshot", "source", "recipe", "strict", "schema", "picture", "graph", "terminal",
-    "registry", "durable", "places", "dates", "errors",
+    "registry", "durable", "places", "names", "dates", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Container, Iterator
 
-from mkg_builder.clean import slug
 from mkg_builder.dates import from_aspnet, parse_date
 from mkg_builder.graph import Dropped, Entity, Statement
+from mkg_builder.names import slug
 from mkg_builder.source import SourceContext
 from mkg_builder.sources.wikiart_pages import Page, Value
 from mkg_builder.sources.wikiart_requests import Record, hex_id, number_id, report_types

@@ -59,7 +59,8 @@ def painting_page_request(context: SourceContext, path: str) -> Request:
 
 def _page_request(context: SourceContext, path: str, holds: str) -> Request:
     address = f"/en/{urllib.parse.quote(path)}"
-    return Request(f"wikiart:{address}", context.endpoint("wikiart") + address, holds=holds)
+    url = context.endpoint("wikiart") + address
+    return Request(f"wikiart:{address}", url, accept="text/html", holds=holds)
 
 
 def image_request(address: str, size: str) -> Request:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mkg_builder.clean import normalise, slug
 from mkg_builder.dates import parse_date
 from mkg_builder.graph import Entity, Literal, Statement, Triple, entity_type
-from mkg_builder.places import country_of
+from mkg_builder.names import normalise, slug
+from mkg_builder.places import unglue
 
 
 def tidy(name: str) -> str:
@@ -15,14 +15,9 @@ def tidy(name: str) -> str:
     return re.sub(r"(?<=\w)`(?=\w)", "'", normalise(name))
 
 
-def unglue(place: str) -> str:
-    """A place of creation with a comma before its country, which the site's JSON glues on: `ParisFrance`."""
-    bare = tidy(place)
-    for start in range(1, len(bare)):
-        tail = bare[start:]
-        if tail[0].isupper() and bare[start - 1] not in " ,/-'" and "," not in tail and country_of(tail):
-            return f"{bare[:start]}, {tail}"
-    return bare
+def place_of_creation(text: str) -> str:
+    """The place with a comma before its country, which the site's JSON glues on: `ParisFrance`."""
+    return ", ".join(part for part in unglue(text) or (tidy(text),) if part)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from mkg_builder.graph import Entity, Statement
 from mkg_builder.source import SourceContext
 from mkg_builder.sources.wikiart_pages import TAGS, Page
 from mkg_builder.sources.wikiart_requests import Record, clean_slug, hex_id, number_id, report_types
-from mkg_builder.sources.wikiart_statements import Scribe, tidy, unglue
+from mkg_builder.sources.wikiart_statements import Scribe, place_of_creation, tidy
 
 SEPARATOR = ", "
 NOTHING = Page({}, {})
@@ -118,7 +118,7 @@ def work_statements(scribe: Scribe, work: Work, image: str | None) -> Iterator[S
     yield from _year(scribe, work)
     place = page.properties.get("locationCreated") or record.get("location") or work.api.get("location")
     if isinstance(place, str):
-        yield from scribe.raw(work.id, "wasCreatedIn", unglue(place))
+        yield from scribe.raw(work.id, "wasCreatedIn", place_of_creation(place))
     yield from scribe.raw(work.id, "series", record.get("serie"))
     yield from scribe.raw(work.id, "period", record.get("period"))
     for value in page.rows.get("Original Title:", ()):

@@ -1,0 +1,74 @@
+"""Names: tidied for people, cut down to ids and to keys, and compared for letters that only look alike."""
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+
+_INVISIBLE = re.compile(r"[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+
+
+def normalise(text: str) -> str:
+    """A name as people would type it: entities decoded, NFC, no invisible characters, single blanks.
+
+    What has no width goes without a trace, so that it cannot cut a name in two; a control character becomes a blank.
+    """
+    visible = _UNSEEN.sub(" ", _INVISIBLE.sub("", html.unescape(text)))
+    return " ".join(unicodedata.normalize("NFC", visible).split())
+
+
+@lru_cache(maxsize=100_000)  # tags and styles repeat by the thousand
+def slug(name: str) -> str:
+    """The name as the second half of an id: lower case, accents off, words joined by hyphens."""
+    return "-".join(_words(name))
+
+
+def label_key(text: str) -> str:
+    """What two spellings of one name share: lower case, accents, punctuation and ligatures off, in the order given."""
+    return " ".join(_words(text))
+
+
+def _words(name: str) -> list[str]:
+    bare = unicodedata.normalize("NFKD", normalise(name)).casefold()
+    letters = "".join(c for c in bare if not unicodedata.combining(c))
+    return re.findall(r"\w+", letters.replace("_", " "))
+
+
+_TWINS = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХаеѕіјорсухԁһԛԝ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧονı",
+    "ABESIJKMHOPCTYXaesijopcyxdhqw" + "ABEZHIKMNOPTYXovi",
+)
+"""Letters of Cyrillic, then of Greek and Turkish, that most typefaces draw like a Latin one."""
+
+
+def mixed_scripts(text: str) -> bool:
+    """Whether a word of the name is written in letters of more than one of Latin, Cyrillic and Greek.
+
+    No honest word is: a letter was mistyped, or put there to deceive.
+    """
+    return any(len({_script(c) for c in word} - {""}) > 1 for word in re.findall(r"[^\W\d_]+", normalise(text)))
+
+
+@lru_cache(maxsize=4096)
+def _script(character: str) -> str:
+    script = unicodedata.name(character, "").partition(" ")[0]
+    return script if script in ("LATIN", "CYRILLIC", "GREEK") else ""
+
+
+def looks_like(a: str, b: str) -> bool:
+    """Whether two names that are not one (their keys differ) are drawn alike."""
+    return label_key(a) != label_key(b) and _drawn(a) == _drawn(b)
+
+
+def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """The groups of names drawn alike whose keys differ: to be reported to people, never merged."""
+    groups: dict[str, set[str]] = {}
+    for name in names:
+        groups.setdefault(_drawn(name), set()).add(name)
+    return sorted(tuple(sorted(group)) for group in groups.values() if len({label_key(name) for name in group}) > 1)
+
+
+def _drawn(name: str) -> str:
+    return label_key(normalise(name).translate(_TWINS))
