@@ -186,7 +186,8 @@ class _Reading:
         context = self._context
         number = item["contentId"]
         if number in self._works:  # listed under a second artist
-            yield from self._creator(self._works[number], artist)
+            if not self._works[number].startswith(f"artwork:{artist}/"):
+                yield from self._creator(self._works[number], artist)
             return
         record = site.record(context, context.get(site.detail_request(context, number))) or item
         path = work_path(artist, record, self._artists)
