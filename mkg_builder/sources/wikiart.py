@@ -160,7 +160,7 @@ class _Reading:
         if self._options.artist_pages:
             answer = self._context.get(site.artist_page_request(self._context, artist))
             page = self._page(read_artist_page, answer)
-        elif not works:
+        elif not works and artist not in self._api:
             return
         record = self._artists[artist]
         report_artist(self._context, artist, record, page, self._api.get(artist, {}))

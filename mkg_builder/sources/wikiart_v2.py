@@ -20,8 +20,7 @@ ACCESS_CODE, SECRET_CODE = "WIKIART_ACCESS_CODE", "WIKIART_SECRET_CODE"
 LOGINS_PER_HOUR = 10
 _QUOTA = b"API limit exceeded"
 _FAULT = '"Exception"'
-_FINAL = (b"un-representable Date", b"Object reference")
-"""Faults that come back however often one asks: the list's broken end, a search term that nothing has."""
+_BROKEN_END = b"un-representable Date"
 
 _TOKEN = re.compile(r"[A-Za-z0-9%._~+/=-]{1,500}")
 
@@ -122,11 +121,10 @@ class Session:
             raise StoppedError(f"{path.partition('?')[0]}: the hour's quota is spent; run the same command in an hour")
         if answer.status == 401:
             raise StoppedError("a session is refused as soon as it is given; run the same command again later")
-        if answer.ok or answer.status == 404 or any(fault in answer.body for fault in _FINAL):
-            self._remember(answer, self._tokens)  # a page that leads back is not kept
-            self._context.put(request.key, answer.body, answer.media_type, answer.status)
-        elif answer.status:
-            self._context.fail(f"{path.partition('?')[0]}: HTTP {answer.status} {_message(answer)}")
+        if not answer.ok and not _is_final(path, answer):
+            raise StoppedError(f"{path.partition('?')[0]}: HTTP {answer.status} {_message(answer)}")
+        self._remember(answer, self._tokens)  # a page that leads back is not kept
+        self._context.put(request.key, answer.body, answer.media_type, answer.status)
         return answer
 
     def _remember(self, answer: Answer, seen: set[str]) -> None:
@@ -160,6 +158,12 @@ class Session:
         if answer.status in (400, 401):
             raise StoppedError(f"the API refuses the login; check {ACCESS_CODE} and {SECRET_CODE}")
         raise StoppedError(f"the API gives no session: HTTP {answer.status} {_message(answer)}; go on in an hour")
+
+
+def _is_final(path: str, answer: Answer) -> bool:
+    """Whether a failing answer will never change: the list's broken end, a search that finds nothing, a work gone."""
+    found_nothing = answer.status == 500 and "/PaintingSearch?" in path
+    return found_nothing or _BROKEN_END in answer.body or (answer.status == 404 and "/Painting?" in path)
 
 
 def _message(answer: Answer) -> str:
