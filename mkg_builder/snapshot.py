@@ -4,17 +4,21 @@
     journal.jsonl           one line per answer, appended and fsynced after its object is safe
     origin.json             which endpoints were asked
     lock                    held by the process at work
+    asked.log               the requests of the last hour, so that limits hold from run to run
 
-A journal line is the commit: what it does not name was never fetched. A torn last line is dropped.
+A journal line is the commit: what it does not name was never fetched. A torn last line is dropped. No symbolic
+link is followed inside the folder.
 """
 
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,9 +26,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mkg_builder.addresses import is_loopback
 from mkg_builder.durable import file_sha256, sync_folder, write_durably
-from mkg_builder.errors import DataError, LockedError, UsageError
+from mkg_builder.errors import DataError, LockedError, StorageError, UsageError
 from mkg_builder.source import Answer
+
+LEAST_FREE = 16 * 2**20
+"""Bytes that must be free before anything is fetched."""
+
+OPENING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class Snapshot:
         self._journal = folder / "journal.jsonl"
         self._appending = threading.Lock()
         self._file: int | None = None
+        self._loaded = 0
         if self._journal.exists():
             self._load()
 
@@ -55,13 +66,13 @@ class Snapshot:
         data = self._journal.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]  # a torn last line was never committed
         for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                record = Record(**json.loads(line))
-            except (ValueError, TypeError):
+            record = _parsed(line)
+            if record is None:
                 raise DataError(
                     f"{self._journal}: line {number} is damaged; delete that line, the next run asks it again"
-                ) from None
+                )
             self._records[record.key] = record
+        self._loaded = len(whole)
 
     @contextmanager
     def writing(self) -> Iterator["Snapshot"]:
@@ -69,9 +80,11 @@ class Snapshot:
 
         Raises:
             LockedError: another process holds it; the message names it.
+            StorageError: the disk is full, or a symbolic link stands where a folder or file of ours should.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a+") as lock:
+        self._require_own()
+        with os.fdopen(os.open(self.folder / "lock", OPENING, 0o644), "a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -80,6 +93,7 @@ class Snapshot:
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
             lock.flush()
+            self._require_room()
             self._open_journal()
             try:
                 yield self
@@ -88,12 +102,33 @@ class Snapshot:
                     os.close(self._file)
                 self._file = None
 
+    def _require_own(self) -> None:
+        for name in ("objects", "journal.jsonl", "lock", "origin.json"):
+            if (self.folder / name).is_symlink():
+                raise StorageError(f"{self.folder / name} is a symbolic link, which is not written through; remove it")
+
+    def _require_room(self) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if free < LEAST_FREE:
+            raise StorageError(
+                f"{self.folder}: {free:,} bytes are free on this disk, {LEAST_FREE:,} is the least to work with; "
+                "make room or give another --workspace"
+            )
+        inodes = os.statvfs(self.folder)
+        if inodes.f_files and not inodes.f_favail:
+            raise StorageError(
+                f"{self.folder}: this disk can hold no more files; make room or give another --workspace"
+            )
+
     def _open_journal(self) -> None:
-        self._records.clear()
-        self._file = os.open(self._journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
-        data = self._journal.read_bytes()
-        os.ftruncate(self._file, data.rfind(b"\n") + 1)
-        self._load()
+        self._file = os.open(self._journal, OPENING, 0o644)
+        size = os.fstat(self._file).st_size
+        if size != self._loaded:  # written to, or torn, since it was read
+            self._records.clear()
+            self._load()
+            os.ftruncate(self._file, self._loaded)
+        for left in self.folder.glob("objects/*/.new-*"):  # a killed process's
+            left.unlink(missing_ok=True)
 
     def __contains__(self, key: str) -> bool:
         return key in self._records
@@ -125,22 +160,34 @@ class Snapshot:
         """
         if self._file is None:
             raise UsageError(f"{self.folder} is not open for writing")
-        if self.get(answer.key) == answer:
-            return
+        file = self._file
+        if file is None:
+            raise UsageError(f"{self.folder} is not open for writing")
         digest = hashlib.sha256(answer.body).hexdigest()
         self._write_object(digest, answer.body)
+        known = self._records.get(answer.key)
+        if known and (known.status, known.sha256, known.media_type) == (answer.status, digest, answer.media_type):
+            return
         record = Record(answer.key, answer.status, digest, len(answer.body), answer.media_type, int(time.time()))
-        line = json.dumps(asdict(record), sort_keys=True, ensure_ascii=True) + "\n"
         with self._appending:
-            os.write(self._file, line.encode())
+            self._append(file, _line(record))
             self._records[record.key] = record
-        os.fsync(self._file)
+        os.fsync(file)
+
+    def _append(self, file: int, line: bytes) -> None:
+        """Add a line to the journal; where there is room for a part of it only, for none."""
+        if os.write(file, line) != len(line):
+            os.ftruncate(file, self._loaded)
+            raise StorageError(f"{self._journal}: the disk is full; make room, the same command goes on from there")
+        self._loaded += len(line)
 
     def _object(self, digest: str) -> Path:
         return self.folder / "objects" / digest[:2] / digest
 
     def _write_object(self, digest: str, body: bytes) -> None:
         target = self._object(digest)
+        if target.is_symlink() or target.parent.is_symlink():
+            raise StorageError(f"{target} is or lies behind a symbolic link, which is not written through; remove it")
         if target.exists() and target.stat().st_size == len(body) and file_sha256(target) == digest:
             return
         if not target.parent.is_dir():
@@ -189,6 +236,21 @@ def _words(endpoints: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={url}" for name, url in sorted(endpoints.items()))
 
 
-def is_loopback(url: str) -> bool:
-    """Whether an address points at this machine by its own name."""
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+def _line(record: Record) -> bytes:
+    """A record as its line, with a checksum over the rest of it: a flipped bit may leave valid JSON."""
+    fields = asdict(record)
+    return json.dumps({**fields, "check": _checksum(fields)}, sort_keys=True).encode() + b"\n"
+
+
+def _parsed(line: bytes) -> Record | None:
+    """The record of a line; None when the line is damaged. Lines without a checksum are of older versions."""
+    try:
+        fields = json.loads(line)
+        check = fields.pop("check", None)
+        return Record(**fields) if check in (None, _checksum(fields)) else None
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _checksum(fields: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(fields, sort_keys=True).encode())

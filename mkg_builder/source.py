@@ -38,6 +38,11 @@ class Answer:
         """Whether the source answered with what was asked for."""
         return self.status == 200
 
+    @property
+    def too_expensive(self) -> bool:
+        """Whether a query was more than the endpoint can answer in time: ask for half as much."""
+        return self.status == 504
+
 
 @dataclass(frozen=True)
 class Request:
@@ -86,6 +91,11 @@ class SourceContext(ABC):
     @abstractmethod
     def get(self, request: Request) -> Answer:
         """The answer to a request: from the snapshot, else from the network, then kept.
+
+        Three answers are never kept, and the next run asks again:
+        status 0: the network failed, which is told at the end of the fetch; or this is an offline step;
+        status 504 (`too_expensive`): the endpoint cannot answer this query in time, so ask for less at a time;
+        status 401: the request carried secrets and the host does not take them, so log in again.
 
         Raises:
             UpstreamError: the network did not answer, or the snapshot has no answer and this is an offline step.

@@ -19,8 +19,9 @@ SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
     "__main__", "cli", "build", "summary", "checks", "write", "card", "statistics", "split", "images", "sources",
-    "clean", "context", "http", "snapshot", "source", "recipe", "strict", "schema", "picture", "graph", "terminal",
-    "registry", "durable", "places", "names", "dates", "errors",
+    "clean", "context", "http", "robots", "throttle", "replies", "wire", "connections", "sparql", "snapshot",
+    "source", "recipe", "strict", "schema", "picture", "graph", "terminal", "registry", "durable", "addresses",
+    "clock", "redaction", "places", "names", "dates", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 

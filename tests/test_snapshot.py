@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mkg_builder.errors import DataError, LockedError, UsageError
+from mkg_builder.errors import DataError, LockedError, StorageError, UsageError
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 
@@ -116,6 +116,6 @@ def test_a_planted_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
     folder = tmp_path / "snapshot"
     folder.mkdir()
     (folder / "journal.jsonl").symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic links"), Snapshot(folder).writing():
+    with pytest.raises(StorageError, match="symbolic link"), Snapshot(folder).writing():
         pass
     assert victim.read_text() == "mine"
