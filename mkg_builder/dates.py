@@ -11,8 +11,9 @@ import calendar
 import re
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 
-LONGEST = 120
+_LONGEST = 120
 """A longer text is no date."""
 
 _MONTHS = {
@@ -58,6 +59,9 @@ _RANGE = re.compile(r"(?:(?:between|from) )?(.+?)(?: - | to | and | or |/)(.+)|(
 _TAIL = re.compile(rf"(?: {_CENTURY})?(?: (?:bc|ad))?$")
 _WITHOUT_YEAR = re.compile(rf"(?:[0-9]{{1,2}} )?(?:{_MONTH})(?: [0-9]{{1,2}})?")
 _POINT = re.compile(r"(?:(-?[0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?|([0-9]{3})X|([0-9]{2})XX)([~?%]?)")
+_MARKS = {(False, False): "", (True, False): "~", (False, True): "?", (True, True): "%"}
+"""The EDTF mark of circa, of doubt, of both."""
+
 _ASPNET = re.compile(r"/Date\((-?[0-9]{1,17})(?:[+-][0-9]{4})?\)/")
 _TIMESTAMP = re.compile(r"\+?(-?)0*([0-9]{4})-([0-9]{2})-([0-9]{2})(?:T[0-9:.]{1,20}Z?)?")
 
@@ -70,11 +74,14 @@ def parse_date(text: str) -> str | None:
     year). "1904-06" is June, as in EDTF; "1904-6" and "1904 - 06" are three years. EDTF is given back as it is.
     """
     bare = text.strip()
-    if len(bare) > LONGEST:
-        return None
-    if _is_edtf(bare):
-        return bare
-    tidy = bare.lower()
+    return _parsed(bare) if len(bare) <= _LONGEST else None
+
+
+@lru_cache(maxsize=100_000)  # the same years come by the thousand
+def _parsed(text: str) -> str | None:
+    if _is_edtf(text):
+        return text
+    tidy = text.lower()
     for junk, by in _TIDY:
         tidy = junk.sub(by, tidy)
     tidy = " ".join(tidy.split())
@@ -87,14 +94,16 @@ def parse_date(text: str) -> str | None:
 
 def _single(text: str) -> str | None:
     """The EDTF of one date with its circa and its doubt, the text being tidy."""
-    plain = _LIFE.sub("", text) if _LIFE.match(text) else text
+    life = _LIFE.match(text)
+    plain = text[life.end() :] if life else text
     asked = re.search(r"[^?]\?$", plain)
     if asked and re.search(r"(?<![0-9])[0-9]{1,3} ?\?$", plain):
         return None
-    doubt = asked or _DOUBT.match(plain)
-    plain = _DOUBT.sub("", plain[:-1].rstrip() if asked else plain)
+    plain = plain[:-1].rstrip() if asked else plain
+    supposed = _DOUBT.match(plain)
+    plain = plain[supposed.end() :] if supposed else plain
     circa = _CIRCA.match(plain)
-    mark = "%" if circa and doubt else "~" if circa else "?" if doubt else ""
+    mark = _MARKS[bool(circa), bool(asked or supposed)]
     plain = plain[circa.end() :] if circa else plain
     for pattern, build in _FORMS:
         if match := pattern.fullmatch(plain):
@@ -211,7 +220,7 @@ def from_timestamp(text: str, precision: int) -> str | None:
     Years are numbered as in XSD 1.1 and RDF, 1 BC is 0. What lies anywhere in a century, 1250 or 1300, is the 13th;
     coarser than that is None, as is a year of more than four figures.
     """
-    match = _TIMESTAMP.fullmatch(text.strip()) if len(text) <= LONGEST else None
+    match = _TIMESTAMP.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if not match or not 7 <= precision <= 14:
         return None
     year = int(match[1] + match[2])
@@ -246,9 +255,9 @@ def period(edtf: str, years: int, circa_years: int = 5) -> int | None:
 
 
 def _is_edtf(text: str) -> bool:
-    ends = text.split("/")
-    closed = [_span(end, 0) for end in ends if end not in ("..", "") or len(ends) == 1]
-    if not closed or len(ends) > 2 or None in closed:
+    ends = text.split("/", 2)
+    closed = [_span(end, 0) for end in ends[:2] if end not in ("..", "") or len(ends) == 1]
+    if not closed or len(ends) > 2:
         return False
     first, last = closed[0], closed[-1]
     return first is not None and last is not None and first[0] <= last[1]

@@ -26,7 +26,10 @@ def slug(name: str) -> str:
 
 
 def label_key(text: str) -> str:
-    """What two spellings of one name share: lower case, accents, punctuation and ligatures off, in the order given."""
+    """What two spellings of one name share: lower case; accents, punctuation and ligatures off; words in their order.
+
+    Empty for a name without a letter or a figure: no two such names are one.
+    """
     return " ".join(_words(text))
 
 

@@ -13,7 +13,7 @@ import pycountry
 from mkg_builder.errors import UnknownNameError
 from mkg_builder.names import label_key, normalise, slug
 
-LONGEST = 300
+_LONGEST = 300
 """A longer text is no place."""
 
 _SHORT = {
@@ -46,7 +46,7 @@ def unglue(text: str) -> tuple[str, str] | None:
 
 
 def refusal(text: str) -> str | None:
-    """Why a place that names a state has no country, `Czechoslovakia: Czechia and Slovakia`; None in all other cases."""
+    """Why a place that names a state has no country, `Czechoslovakia: Czechia and Slovakia`; else None."""
     ending = _ending(text)
     if ending is None or ending[2]:
         return None
@@ -85,7 +85,7 @@ def country_id(code: str) -> str:
 @lru_cache(maxsize=100_000)  # the same cities come by the thousand
 def _ending(text: str) -> tuple[str, str, str] | None:
     """The place, the country or state it ends with, and its code, empty for a state that is several countries."""
-    tidy = normalise(text) if len(text) <= LONGEST else ""
+    tidy = normalise(text) if len(text) <= _LONGEST else ""
     known = _codes()
     parts = [part.strip() for part in tidy.split(",")]
     for place, country in ((parts[:-2], ", ".join(parts[-2:])), (parts[:-1], parts[-1])):

@@ -1,0 +1,105 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mkg_builder.names import label_key, look_alikes, looks_like, mixed_scripts, normalise, slug
+
+ONE_NAME = [
+    ("Andr\u00e9 Lhote", "Andre\u0301 Lhote"),  # NFC, NFD
+    ("Claude Monet", "CLAUDE MONET"),
+    ("Claude Monet", "Claude Mo\u200bnet"),  # a blank of no width
+    ("Claude Monet", "\u202aClaude\u202c Monet"),  # marks of direction
+    ("Claude Monet", "Claude\u00a0Monet"),
+    ("Claude Monet", "  Claude   Monet "),
+    ("Claude Monet", "Claude\uffff Monet"),  # not a character
+    ("Flavio Fiore", "\ufb02avio \ufb01ore"),  # ligatures
+    ("Istanbul", "\u0130stanbul"),  # Turkish
+    ("Strasse", "Straße"),
+    ("d'Orsay", "d&#39;Orsay"),
+    ("a" * 10_000, "A" * 10_000),
+]
+"""Two spellings of one name each."""
+
+LOOK_ALIKES = [
+    ("Claude Monet", "Сlaude Monet"),  # Cyrillic Es
+    ("Paul Gauguin", "Pаul Gauguin"),  # Cyrillic a
+    ("Edvard Munch", "Εdvard Munch"),  # Greek Epsilon
+]
+"""Names that differ in letters of another script which are drawn alike."""
+
+
+@pytest.mark.parametrize(
+    ("raw", "tidy"),
+    [
+        ("Caf&#233; at  Night", "Café at Night"), ("Japan's\xa0(Camille)", "Japan's (Camille)"),
+        ("Monet\uffff Claude", "Monet Claude"), ("van Gogh Vincent ", "van Gogh Vincent"),
+        ("e\u0301tude\u200b", "étude"),
+        ("Mo\u200bnet", "Monet"), ("Mo\xadnet", "Monet"), ("e\u200d\u0301", "é"), ("tab\there", "tab here"),
+        ("\u202eevil\x1b[31m", "evil [31m"), ("None", "None"), ("", ""), (" \u3000\u200b ", ""),
+        ("x" * 10_000, "x" * 10_000),
+    ],
+)  # fmt: skip
+def test_names_are_tidied(raw: str, tidy: str) -> None:
+    assert normalise(raw) == tidy
+
+
+@given(st.text())
+def test_tidying_twice_changes_nothing_unless_it_decodes_more(text: str) -> None:
+    once = normalise(text.replace("&", ""))
+    assert normalise(once) == once
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("Rosa × centifolia", "rosa-centifolia"), ("Naïve Art (Primitivism)", "naive-art-primitivism"), ("  ", ""),
+     ("Ар-деко", "ар-деко"), ("female_portraits", "female-portraits"), ("ﬁne art", "fine-art")],
+)  # fmt: skip
+def test_slugs(name: str, expected: str) -> None:
+    assert slug(name) == expected
+    assert slug(expected) == expected
+
+
+@pytest.mark.parametrize(("one", "other"), ONE_NAME)
+def test_two_spellings_of_one_name_have_one_key(one: str, other: str) -> None:
+    assert label_key(one) == label_key(other) != ""
+    assert not looks_like(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Henry Moore", "Albert Moore"), ("Monet Claude", "Claude Monet"), *LOOK_ALIKES]
+)
+def test_two_names_have_two_keys(one: str, other: str) -> None:
+    assert label_key(one) != label_key(other)
+
+
+@given(st.text().filter(lambda text: "&" not in text))
+def test_the_key_of_a_key_is_itself(text: str) -> None:
+    assert label_key(label_key(text)) == label_key(text)
+
+
+@pytest.mark.parametrize(("one", "other"), LOOK_ALIKES)
+def test_letters_of_another_script_are_seen(one: str, other: str) -> None:
+    assert looks_like(one, other)
+    assert [mixed_scripts(one), mixed_scripts(other)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "name", ["Claude Monet", "Клод Моне", "Όμηρος", "草間彌生 Yayoi", "Рим Rome", "André 2nd", "Μ. Antonio", "π²", ""]
+)
+def test_a_name_in_one_script_or_in_two_words_of_two_is_honest(name: str) -> None:
+    assert not mixed_scripts(name)
+
+
+def test_the_look_alikes_listed_are_those_planted() -> None:
+    honest = ["Henry Moore", "Albert Moore", "Клод Моне", "", "  ", *(name for pair in ONE_NAME for name in pair)]
+    planted = [name for pair in LOOK_ALIKES for name in pair]
+    groups = look_alikes([*honest, *planted, *planted])
+    assert [sorted(set(group) & set(planted)) for group in groups] == sorted(sorted(pair) for pair in LOOK_ALIKES)
+    assert [group for group in groups if not set(group) & set(planted)] == []
+
+
+@given(st.lists(st.text(max_size=5)))
+def test_any_names_can_be_compared_in_any_order(names: list[str]) -> None:
+    assert look_alikes(names) == look_alikes(reversed(names))
+    assert all(looks_like(group[0], other) or label_key(group[0]) == label_key(other)
+               for group in look_alikes(names) for other in group)  # fmt: skip
