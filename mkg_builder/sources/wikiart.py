@@ -119,8 +119,9 @@ class _Reading:
         self._listed = site.artists(context)
         self._artists = {name: record for name, record in self._listed.items() if not self._spam_in(name)}
         self._api = read_artists(context) if options.api != "none" else {}
+        self._unlisted: dict[str, str] = {}  # artist that the API does not list -> id there, empty where unknown
         self._told: set[str] = set()
-        self._walked: dict[str, bool] = {}  # artist -> whether they have works
+        self._walked: list[str] = []
         self._works: dict[int, str] = {}  # contentId -> id
         self._paths: dict[str, str | None] = {}  # id -> where the work's answers are
         self._short: list[str] = []
@@ -132,7 +133,9 @@ class _Reading:
                     detail = f"{word!r} in the artist's name, with {len(items)} works"
                     self._context.drop(Dropped(f"artist:{artist}", "spam", detail))
                     continue
-                self._walked[artist] = bool(items)
+                self._walked.append(artist)
+                if items and self._options.api != "none":
+                    self._look_up(artist)
                 yield from self._artist(artist, len(items))
                 api_works = self._api_works(artist)
                 for item in items:
@@ -178,8 +181,18 @@ class _Reading:
             self._context.drop(Dropped(answer.key, "unreadable", "not the page that was asked for"))
         return page or NOTHING
 
+    def _look_up(self, artist: str) -> None:
+        """Find an artist with works in the API's answers: in its list, else by a search for the name."""
+        if self._api and artist not in self._api:
+            found = search(kept(self._context), {artist: artist_label(artist, self._artists[artist])})
+            self._unlisted[artist] = found.get(artist, "")
+
+    def _api_record(self, artist: str) -> Record:
+        number = self._unlisted.get(artist)
+        return {"id": number} if number else self._api.get(artist, {})
+
     def _api_works(self, artist: str) -> Mapping[str, Record]:
-        number = self._api.get(artist, {}).get("id")
+        number = self._api_record(artist).get("id")
         return read_works(self._context, str(number)) if number and self._options.api == "artworks" else {}
 
     def _work(self, artist: str, item: Record, api: Mapping[str, Record]) -> Iterator[Statement]:
@@ -236,23 +249,21 @@ class _Reading:
         if not self._api:
             context.note(f"no answers of the keyed API, so no isRelatedToArtist; set {ACCESS_CODE} and {SECRET_CODE}")
             return
-        missing = {a: artist_label(a, self._artists[a]) for a, has_works in self._walked.items() if has_works}
-        missing = {artist: label for artist, label in missing.items() if artist not in self._api}
-        found = search(kept(context), missing)
         names = {str(record["id"]).lower(): artist for artist, record in self._api.items() if artist in self._artists}
-        names |= {number: artist for artist, number in found.items()}
+        names |= {number: artist for artist, number in self._unlisted.items() if number}
         unknown = 0
         for artist in self._walked:
-            record = self._api.get(artist) or ({"id": found[artist]} if artist in found else {})
+            record = self._api_record(artist)
             yield from api_statements(self._scribe, artist, artist_label(artist, self._artists[artist]), record)
             related, lost = related_artists(record, names)
             unknown += lost
             for other in related:
                 yield from self._tell(other)
                 yield Triple(f"artist:{artist}", "isRelatedToArtist", f"artist:{other}", context.name)
-        if missing or unknown:
+        if self._unlisted or unknown:
+            found = sum(bool(number) for number in self._unlisted.values())
             context.note(
-                f"the API's list lacks {len(missing)} artists with works; a search found the ids of {len(found)}; "
+                f"the API's list lacks {len(self._unlisted)} artists with works; a search found the ids of {found}; "
                 f"{unknown} related artists stay unknown"
             )
 

@@ -221,9 +221,9 @@ def _patiently(context: SourceContext, method: str, **parameters: str) -> Iterat
 
 
 def artists_by_slug(found: Iterable[Record]) -> dict[str, Record]:
-    """Records that have both a slug and an id."""
+    """Records that have both a slug and an id, without their long prose."""
     named = ((clean_slug(record.get("url")), record) for record in found if hex_id(record.get("id")))
-    return {name: record for name, record in named if name is not None}
+    return {name: record | {"biography": None} for name, record in named if name is not None}
 
 
 def search(get: Get, missing: Mapping[str, str]) -> dict[str, str]:
