@@ -20,7 +20,7 @@ from mkg_builder.source import Answer
 from mkg_builder.sources.wikiart import WikiArt, WikiArtOptions
 from tests.contracts import SourceContract
 from tests.site import answer
-from tests.wikiart_site import BASE, PICTURE, WORK, context, read, read_all, site
+from tests.wikiart_site import BASE, ITEM, JSON, PICTURE, WORK, context, listing, read, read_all, site
 
 
 class TestWikiArtContract(SourceContract):
@@ -67,6 +67,14 @@ def test_a_picture_cut_short_at_its_source_falls_through_to_the_next_size(tmp_pa
     transport.answers[f"{PICTURE}!Large.jpg"] = answer(whole[: len(whole) // 2], Content_Type="image/jpeg")
     work = next(t for t in read(tmp_path, transport) if isinstance(t, Entity) and t.type == "artwork")
     assert work.image == f"images:{PICTURE.removeprefix('/uploads/4')}"
+
+
+def test_a_work_that_is_listed_twice_is_asked_for_once(tmp_path: Path) -> None:
+    transport = site()
+    transport.answers[listing("vincent-van-gogh")] = answer(json.dumps([ITEM, ITEM]).encode(), **JSON)
+    things = read(tmp_path, transport)
+    assert sum(isinstance(t, Entity) and t.type == "artwork" for t in things) == 1
+    assert sum("ImageJson" in path for path in transport.asked) == 1
 
 
 def test_the_placeholder_frame_is_no_picture(tmp_path: Path) -> None:

@@ -33,7 +33,10 @@ ARTIST = """<!DOCTYPE html><html><body>
 <li><s>Share:</s> <div></div></li></ul></article></div>
 <a class="btn-view-all" href="/en/vincent-van-gogh/all-works">View all 1931 artworks</a></body></html>"""
 
-PAINTING = """<!DOCTYPE html><html><body><main ng-controller="ArtworkViewCtrl">
+FILM = """<div class="wiki-layout-artwork-info"><article class="film-promo"><ul>
+<li><s>Media:</s> <a href="/en">film</a></li></ul></article></div>"""
+
+PAINTING = f"""<!DOCTYPE html><html><body><main ng-controller="ArtworkViewCtrl">{FILM}
 <div class="wiki-layout-artwork-info" itemscope itemtype="https://schema.org/Painting">
 <article ng-init="paintingId = '5772716CEDC2CB3880C1907F'"><h3>The Starry Night</h3><ul>
 <li><s>Original Title:</s> De sterrennacht</li>
@@ -44,9 +47,7 @@ PAINTING = """<!DOCTYPE html><html><body><main ng-controller="ArtworkViewCtrl">
 <li class="dictionary-values-gallery"><s>Location:</s> <span>Louvre, Paris, France</span></li></ul>
 <div class="tags-cheaps"><div class="tags-cheaps__item">
 <a class="tags-cheaps__item__ref" href="/en/Search/x">William-Blake-&quot;Europe,&nbsp;a-Prophecy&quot;</a></div></div>
-</article></div>
-<div class="wiki-layout-artwork-info"><article class="film-promo"><ul><li><s>Media:</s> <a href="/en">film</a></li></ul>
-</article></div></main></body></html>"""
+</article></div>{FILM}</main></body></html>"""
 
 
 def page(html: str = ARTIST) -> Page:

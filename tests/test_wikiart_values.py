@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mkg_builder.graph import Entity, Statement, Triple
+from mkg_builder.graph import Entity, Literal, Statement, Triple
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from mkg_builder.sources.wikiart import WikiArtOptions
@@ -103,6 +103,13 @@ def test_a_place_of_creation_is_parted_from_its_country(kept: Snapshot, glued: s
 )  # fmt: skip
 def test_tags_are_parted_at_comma_and_blank(kept: Snapshot, tags: str | None, expected: list[str]) -> None:
     assert facts(read(kept, site(tags=tags)), "isAssociatedWithTag") == [f"tag:{tag}" for tag in expected]
+
+
+def test_the_raw_spelling_of_a_tag_is_kept(kept: Snapshot) -> None:
+    things = read(kept, site(tags="Woody\xa0plant, tree"))
+    assert [thing for thing in things if isinstance(thing, Literal) and thing.entity.startswith("tag:")] == [
+        Literal("tag:woody-plant", "label", "Woody\xa0plant", "wikiart")
+    ]
 
 
 def test_the_page_says_what_the_record_cannot(kept: Snapshot) -> None:
