@@ -178,8 +178,10 @@ def test_a_search_without_slugs_is_matched_by_name_and_a_fruitless_one_is_final(
     answers = {
         list_path("PaintingSearch", term="H. Daumier"): {"artistName": "h.  Daumier", "artistId": VINCENT},
         list_path("PaintingSearch", term="Other"): {"artistName": "Daumier", "artistId": THIRD},
-    }
-    names = {"honore-daumier": "H. Daumier", "other": "Other"}
+        list_path("PaintingSearch", term="Henry Moore"): {"artistName": "Henry Moore", "artistUrl": "henry-moore-1",
+                                                          "artistId": THIRD},
+    }  # fmt: skip
+    names = {"honore-daumier": "H. Daumier", "other": "Other", "henry-moore": "Henry Moore"}
     found = search(lambda path: Answer(path, 200, json.dumps({"data": [answers[path]]}).encode(), ""), names)
     assert found == {"honore-daumier": VINCENT.lower()}
     fruitless = answer(b'{"Exception": {"Message": "Object reference not set to an instance"}}', 500, **JSON)
@@ -233,6 +235,15 @@ def test_the_api_gives_media_places_and_tags_as_lists(tmp_path: Path) -> None:
     assert (facts(things, "hasStyle"), facts(things, "belongsToGenre")) == (["style:cubism"], ["genre:cloudscape"])
     work = next(t for t in things if isinstance(t, Entity) and t.type == "artwork")
     assert work.same_as == ("wikiart-content:207190", f"wikiart-id:{THIRD}")
+
+
+def test_a_work_that_the_api_has_no_more_is_not_asked_again(tmp_path: Path) -> None:
+    gone = f"/en/api/2/Painting?id={THIRD}&{KEY}"
+    listed = page({"id": THIRD, "url": "the-starry-night-1889", "title": "x"})
+    transport = keyed(**{f"/en/api/2/PaintingsByArtist?id={VINCENT}&{KEY}": listed,
+                         gone: answer(b'{"message": "Painting not found", "status": 404}', 404, **JSON)})  # fmt: skip
+    assert [fetch(tmp_path, transport, api="artworks") for _ in range(2)] == [[], []]
+    assert asked(transport, gone) == [gone]
 
 
 def test_a_field_of_the_api_that_nobody_reads_is_reported(tmp_path: Path) -> None:
