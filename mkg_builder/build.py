@@ -8,23 +8,34 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mkg_builder.checks import Finding, expectation_findings, raise_on_errors
-from mkg_builder.clean import Facts, clean
+from mkg_builder.checks import expectation_findings
+from mkg_builder.clean import clean, drop_unused
 from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import DataError, UnknownNameError, UpstreamError
-from mkg_builder.graph import Entity, KnowledgeGraph, Relation, Triple, merge_entities
+from mkg_builder.facts import Facts
+from mkg_builder.findings import Finding, raise_on_errors
+from mkg_builder.graph import Entity, Literal, Triple
 from mkg_builder.http import Client
 from mkg_builder.images import BrokenPicture, Picture, inspect_all
-from mkg_builder.recipe import Recipe, SourceRecipe, find_recipe, load_recipe
+from mkg_builder.knowledge_graph import KnowledgeGraph, relations_of
+from mkg_builder.recipe import SourceRecipe, find_recipe, load_recipe
 from mkg_builder.registry import Registry
 from mkg_builder.schema import MANIFEST, read_manifest
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Observations, Progress, Source
-from mkg_builder.split import split_triples
+from mkg_builder.split import sides_of, split_facts
 from mkg_builder.strict import validate
+from mkg_builder.triples import TriplesBuilder
 from mkg_builder.write import Draft, write_release
 
-SOURCES = Registry("source", "mkg_builder.sources", {"wikiart": "mkg_builder.sources.wikiart:WikiArt"})
+SOURCES = Registry(
+    "source",
+    "mkg_builder.sources",
+    {
+        "wikiart": "mkg_builder.sources.wikiart:WikiArt",
+        "wikidata": "mkg_builder.sources.wikidata:Wikidata",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -155,17 +166,19 @@ def build(job: Job, advance: Progress | None = None) -> BuildReport:
     with snapshot.writing():
         fetched = 0 if job.offline else _fetch(workshop).added
         facts, observations = _read(workshop)
+        read = len(facts.triples)
         facts, pictures = _verify_pictures(facts, snapshot, advance)
-        facts = clean(facts, recipe)
-        graph = assemble(facts, recipe)
-        splits = split_triples(graph.triples, recipe.split)
+        facts, sides = split_facts(clean(facts, recipe), recipe.split, {})
+        facts = drop_unused(facts, recipe)
+        graph = KnowledgeGraph(facts.entities, relations_of(recipe), facts.triples, facts.literals, facts.dropped)
         marks = workshop.marks()
-        findings = expectation_findings(recipe, graph.count_entities(), graph.count_triples(), strict=not marks)
+        findings = expectation_findings(recipe, graph.count_entities(), graph.triples.count(), strict=not marks)
         raise_on_errors(findings)
         leftovers = {name: sorted(fields) for name, fields in observations.leftovers.items()}
+        account = {"read": read, "kept": len(graph.triples), "gone": dict(sorted(facts.gone.items()))}
         draft = Draft(
-            recipe, workshop.version(), marks, graph, splits, pictures,
-            lambda picture: _bytes(snapshot, picture), snapshot.describe(), leftovers,
+            recipe, workshop.version(), marks, graph, sides_of(graph.triples, sides), pictures,
+            lambda picture: _bytes(snapshot, picture), snapshot.describe(), leftovers, account,
         )  # fmt: skip
         release = job.workspace / "releases" / f"{recipe.name}-{draft.version}"
         _require_replaceable(release, draft)
@@ -191,16 +204,19 @@ def _fetch(workshop: Workshop) -> FetchReport:
 
 def _read(workshop: Workshop) -> tuple[Facts, Observations]:
     """Every entity and triple of every source, accounts of one entity merged."""
-    entities: list[Entity] = []
-    triples: list[Triple] = []
-    seen = Observations()
+    entities: dict[str, Entity] = {}
+    triples, literals, seen = TriplesBuilder(), list[Literal](), Observations()
     for name, source in workshop.sources.items():
         context = workshop.context(name, online=False)
-        for thing in source.read(context):
-            if isinstance(thing, Entity):
-                entities.append(thing)
-            elif isinstance(thing, Triple):
-                triples.append(thing)
+        for statement in source.read(context):
+            if isinstance(statement, Triple):
+                triples.add(statement)
+            elif isinstance(statement, Entity):
+                known = entities.setdefault(statement.id, statement)
+                if known is not statement and known != statement:
+                    entities[statement.id] = known.merged(statement)
+            else:
+                literals.append(statement)
         seen.dropped += context.observations.dropped
         seen.leftovers |= context.observations.leftovers
     if not len(workshop.snapshot):
@@ -208,7 +224,7 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
             f"{workshop.snapshot.folder}: nothing was fetched yet: "
             f"mkgb fetch {workshop.job.recipe} --workspace {workshop.job.workspace}"
         )
-    return Facts(merge_entities(entities), tuple(triples), tuple(seen.dropped)), seen
+    return Facts(entities, triples.triples(), tuple(literals), tuple(seen.dropped)), seen
 
 
 def _verify_pictures(
@@ -225,12 +241,6 @@ def _verify_pictures(
         if advance is not None:
             advance("pictures", len(verdicts), len(pictured))
     return replace(facts, entities=entities), verdicts
-
-
-def assemble(facts: Facts, recipe: Recipe) -> KnowledgeGraph:
-    """The facts as a graph, which refuses what does not fit together."""
-    relations = {name: Relation(name, **part.model_dump()) for name, part in recipe.relations.items()}
-    return KnowledgeGraph(facts.entities, relations, facts.triples, facts.dropped)
 
 
 def _bytes(snapshot: Snapshot, picture: Picture) -> bytes:

@@ -1,7 +1,9 @@
 """The data card of a release: front matter that the Hub understands, and a page that people read."""
 
-from collections import Counter
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ import jinja2
 import yaml
 
 from mkg_builder import schema
-from mkg_builder.graph import SPLITS, KnowledgeGraph, Triple, count_relations
+from mkg_builder.graph import SPLITS
 from mkg_builder.recipe import Recipe
 from mkg_builder.statistics import Availability, pivot
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
          (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))  # fmt: skip
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def template_folder() -> Path:
@@ -24,41 +28,53 @@ def template_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "data_cards"
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a release holds, counted.
+
+    Attributes:
+        entities: type -> how many.
+        triples: split -> relation -> how many.
+        availability: which modality is there how often.
+        dropped: rule -> how many it took out.
+        filled: the splits of each table that have rows; `datasets` cannot load others, so none is offered.
+    """
+
+    entities: Mapping[str, int]
+    triples: Mapping[str, Mapping[str, int]]
+    availability: Sequence[Availability]
+    dropped: Mapping[str, int]
+    filled: Mapping[str, Sequence[str]]
+
+
 def render_card(
-    recipe: Recipe,
-    version: str,
-    marks: Sequence[str],
-    graph: KnowledgeGraph,
-    splits: Mapping[str, tuple[Triple, ...]],
-    counts: Sequence[Availability],
-    filled: Mapping[str, Sequence[str]],
+    recipe: Recipe, version: str, marks: Sequence[str], contents: Contents, snapshot: Mapping[str, Any]
 ) -> str:
     """The card as Markdown with YAML front matter; all that comes from sources is escaped.
 
-    `filled` names the splits of each table that have rows; `datasets` cannot load others, so none is offered.
+    `snapshot` is what the manifest says of the answers that the release was made from.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template_folder()),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701  (Markdown; the `cell` filter escapes what is not ours)
+        autoescape=False,  # noqa: S701  (Markdown; the filters escape what is not ours)
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = cell
-    per_split = {split: count_relations(splits[split]) for split in SPLITS}
+    environment.filters |= {"cell": cell, "code": code, "day": day}
+    totals = {split: sum(counts.values()) for split, counts in contents.triples.items()}
     return environment.get_template("TEMPLATE.md").render(
-        front_matter=front_matter(recipe, len(graph.triples), filled),
+        front_matter=front_matter(recipe, sum(totals.values()), contents.filled),
         recipe=recipe,
         version=version,
         marks=marks,
-        entities=sorted(graph.count_entities().items()),
-        relations=sorted(recipe.relations.items()),
-        per_split=per_split,
+        contents=contents,
+        totals=totals,
+        snapshot=snapshot,
         splits=SPLITS,
-        entity_table=pivot(counts, "entity_type"),
-        relation_table=pivot(counts, "relation"),
-        dropped=sorted(Counter(dropped.rule for dropped in graph.dropped).items()),
+        entity_table=pivot(contents.availability, "entity_type"),
+        relation_table=pivot(contents.availability, "relation"),
         tables=schema.TABLES.values(),
     )
 
@@ -89,8 +105,18 @@ def front_matter(recipe: Recipe, triples: int, filled: Mapping[str, Sequence[str
 
 
 def cell(text: object) -> str:
-    """Text from outside, safe in a Markdown table: no markup, no HTML, one line."""
-    flat = " ".join(str(text).split())
+    """Text from outside, safe in a Markdown table: no markup, no HTML, one line, nothing that cannot be seen."""
+    flat = _UNSEEN.sub("\ufffd", " ".join(str(text).split()))
     for sign in "\\`*_{}[]()#+!|~":
         flat = flat.replace(sign, "\\" + sign)
     return flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def code(text: object) -> str:
+    """An address or a hash in a Markdown table, as it is and not as a link."""
+    return "`" + " ".join(str(text).split()).replace("`", "'").replace("|", "%7C") + "`"
+
+
+def day(time: int) -> str:
+    """The date of a moment, in UTC."""
+    return datetime.fromtimestamp(time, UTC).date().isoformat()

@@ -255,7 +255,7 @@ def period(edtf: str, years: int, circa_years: int = 5) -> int | None:
 
 
 def _is_edtf(text: str) -> bool:
-    ends = text.split("/", 2)
+    ends = text.split("/")
     closed = [_span(end, 0) for end in ends[:2] if end not in ("..", "") or len(ends) == 1]
     if not closed or len(ends) > 2:
         return False

@@ -1,22 +1,20 @@
-"""The knowledge graph's own words: Entity, Relation, Triple, KnowledgeGraph."""
+"""The knowledge graph's own words: Entity, Relation, Triple, Literal, Dropped."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-
-from mkg_builder.errors import DataError
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True, slots=True)
-class Triple:
-    """One fact, head - relation - tail, and the source that states it."""
+class Triple(NamedTuple):
+    """One fact, head - relation - tail, the source that states it, and the split that a benchmark puts it in."""
 
     head: str
     relation: str
     tail: str
     source: str
+    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +69,21 @@ Statement = Entity | Triple | Literal
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A kind of fact: from which entity type to which, and the sentence that asks for its tail."""
+    """A kind of fact: from which entity type to which, and the sentence that asks for its tail.
+
+    Attributes:
+        inverse: the relation that says the same with head and tail exchanged.
+        functional: whether a head has one tail only.
+        evaluated: whether its held-out triples count in an evaluation.
+    """
 
     name: str
     domain: str
     range: str
     prompt: str | None = None
     inverse: str | None = None
+    functional: bool = False
+    evaluated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,56 +95,6 @@ class Dropped:
     detail: str
 
 
-@dataclass(frozen=True)
-class KnowledgeGraph:
-    """Entities, relations and triples that fit together; refused at construction when they do not.
-
-    Raises:
-        DataError: a triple with an undeclared relation, an unknown end, an end of the wrong type,
-            or a triple stated twice.
-    """
-
-    entities: Mapping[str, Entity]
-    relations: Mapping[str, Relation]
-    triples: tuple[Triple, ...]
-    dropped: tuple[Dropped, ...] = field(default=())
-
-    def __post_init__(self) -> None:
-        for problem in self._problems():
-            raise DataError(f"not a valid graph: {problem}")
-
-    def _problems(self) -> Iterator[str]:
-        seen: set[tuple[str, str, str]] = set()
-        for triple in self.triples:
-            fact = (triple.head, triple.relation, triple.tail)
-            relation = self.relations.get(triple.relation)
-            if relation is None:
-                yield f"{fact} uses an undeclared relation"
-                continue
-            for end, expected in ((triple.head, relation.domain), (triple.tail, relation.range)):
-                entity = self.entities.get(end)
-                if entity is None:
-                    yield f"{fact} names {end!r}, which is no entity"
-                elif entity.type != expected:
-                    yield f"{fact}: {end!r} is of type {entity.type!r}, {relation.name} wants {expected!r}"
-            if fact in seen:
-                yield f"{fact} is stated twice"
-            seen.add(fact)
-
-    def count_entities(self) -> Counter[str]:
-        """Entities per type."""
-        return Counter(entity.type for entity in self.entities.values())
-
-    def count_triples(self) -> Counter[str]:
-        """Triples per relation."""
-        return count_relations(self.triples)
-
-
-def count_relations(triples: Iterable[Triple]) -> Counter[str]:
-    """Triples per relation."""
-    return Counter(triple.relation for triple in triples)
-
-
 def entity_type(entity_id: str) -> str:
     """The type that an id carries before its first colon."""
     return entity_id.partition(":")[0]
@@ -148,6 +104,7 @@ def merge_entities(entities: Iterable[Entity]) -> dict[str, Entity]:
     """One entity per id, accounts merged in the order given."""
     merged: dict[str, Entity] = {}
     for entity in entities:
-        known = merged.get(entity.id)
-        merged[entity.id] = entity if known is None else known.merged(entity)
+        known = merged.setdefault(entity.id, entity)
+        if known is not entity and known != entity:
+            merged[entity.id] = known.merged(entity)
     return merged

@@ -46,47 +46,107 @@ class TypeRecipe(Strict):
 
 
 class RelationRecipe(Strict):
-    """One relation: the types it joins, the sentence that asks for its tail, its mirror."""
+    """One relation: the types it joins, the sentence that asks for its tail, its mirror.
+
+    `functional`: a head has one tail, so that two sources may contradict each other. `evaluated`: whether its held-out
+    triples count in an evaluation.
+    """
 
     domain: str
     range: str
     prompt: str | None = None
     inverse: str | None = None
+    functional: bool = False
+    evaluated: bool = True
 
 
 class BinRule(Strict):
-    """Years become periods of so many years, under a relation of their own."""
+    """Dates become periods of so many years, under a relation and of a type of their own; 1 year is a year."""
 
     into: str
     years: int = Field(50, ge=1)
+    type: Name = "timeframe"
 
 
 class CleaningRecipe(Strict):
-    """What is taken out or rewritten, each rule on its own switch."""
+    """What is taken out or rewritten, each rule on its own switch.
+
+    Attributes:
+        merge: an id -> other ids that mean the same thing.
+        merge_by: kinds of identifiers that belong to one thing only ("wikidata"): who shares one is one.
+        countries: relations whose tails are places, which become countries.
+        prefer: sources, the most trusted first, for functional relations on which they differ.
+        in_order: a relation to a date -> one whose date must not be earlier.
+        acyclic: relations that cannot run in a circle.
+        inverses: `complete` states the mirror of every fact whose relation has an inverse.
+        frequency_exempt: relations whose triples keep their ends, however rare.
+        circa_years: how far a "circa" may be off.
+    """
 
     require_image: bool = False
     require: list[str] = []
     normalise_names: bool = True
+    drop_self_references: bool = True
+    merge: dict[str, list[str]] = {}
+    merge_by: list[str] = []
+    countries: list[str] = []
+    prefer: list[str] = []
+    in_order: dict[str, str] = {}
+    acyclic: list[str] = []
+    inverses: Literal["keep", "complete"] = "keep"
     min_frequency: dict[str, Annotated[int, Field(ge=1)]] = {}
+    frequency_exempt: list[str] = []
+    circa_years: int = Field(5, ge=0)
     bins: dict[str, BinRule] = {}
 
 
 class SplitRecipe(Strict):
-    """How triples are divided; `unseen` names the type whose held-out members training never meets."""
+    """How triples are divided.
 
-    policy: Literal["inductive", "transductive"]
+    Attributes:
+        policy: `inductive` (held-out members of the `unseen` type occur in no training triple), `transductive`
+            (by the ends of each triple), or `given` (as the source, a published benchmark, has it).
+        together: relations to the maker; same-named works of one maker are on one side.
+        near_duplicates: whether works with nearly the same picture are on one side.
+        disjoint: relations within one type, divided by disjoint sets of entities; what joins two sets is dropped.
+        unanswerable: what becomes of held-out triples whose tail training never meets.
+        rest: relation -> the entity that stands for all its tails that are not in every split.
+    """
+
+    policy: Literal["inductive", "transductive", "given"]
     unseen: str | None = None
     seed: int = 0
     validation: float = Field(0.1, ge=0, lt=1)
     test: float = Field(0.1, ge=0, lt=1)
+    together: list[str] = []
+    near_duplicates: bool = False
+    disjoint: list[str] = []
+    unanswerable: Literal["keep", "drop"] = "keep"
+    rest: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _whole(self) -> "SplitRecipe":
         if (self.policy == "inductive") != (self.unseen is not None):
-            raise ValueError("an inductive split names its `unseen` type, a transductive one does not")
+            raise ValueError("an inductive split names its `unseen` type, the others do not")
         if self.validation + self.test >= 1:
             raise ValueError("validation + test must leave something to train on")
         return self
+
+
+class ImagesRecipe(Strict):
+    """What becomes of pictures: their size, how near two must be to be one, who may have them.
+
+    Attributes:
+        longest_side: pixels that larger pictures are reduced to; originals stay byte for byte when None.
+        near_duplicate_distance: bits of 64 by which the perceptual hashes of one picture may differ.
+        redistribute: `files` (with the graph), `gated` (in a repository of their own), `urls-only` (not at all).
+    """
+
+    longest_side: int | None = Field(None, ge=16)
+    near_duplicate_distance: int = Field(4, ge=0, le=16)
+    redistribute: Literal["files", "gated", "urls-only"] = "files"
+    license: str | None = None
+    license_link: str | None = None
 
 
 class Bounds(Strict):
@@ -115,12 +175,15 @@ class Recipe(Strict):
     description: str
     language: str = "en"
     tags: list[str] = []
+    homepage: str | None = None
     citation: str | None = None
     sources: dict[Name, SourceRecipe] = Field(min_length=1)
     types: dict[Name, TypeRecipe] = Field(min_length=1)
     relations: dict[Name, RelationRecipe] = Field(min_length=1)
     cleaning: CleaningRecipe = CleaningRecipe()
     split: SplitRecipe
+    images: ImagesRecipe = ImagesRecipe()
+    biases: list[str] = []
     expectations: Expectations = Expectations()
 
     @model_validator(mode="after")
@@ -130,13 +193,17 @@ class Recipe(Strict):
             self._known("types", relation.range, f"relations.{name}.range")
             if relation.inverse is not None:
                 self._known("relations", relation.inverse, f"relations.{name}.inverse")
-        for rule in self.cleaning.bins.values():
-            self._known("relations", rule.into, "cleaning.bins")
-        for kind in [*self.cleaning.min_frequency, *self.expectations.entities, self.split.unseen]:
+        rules, split = self.cleaning, self.split
+        for kind in [*rules.min_frequency, *self.expectations.entities, split.unseen]:
             if kind is not None:
                 self._known("types", kind, "cleaning, split or expectations")
-        for relation_name in [*self.cleaning.require, *self.expectations.relations]:
-            self._known("relations", relation_name, "cleaning or expectations")
+        for name in [
+            *rules.require, *rules.acyclic, *rules.frequency_exempt, *(rule.into for rule in rules.bins.values()),
+            *split.together, *split.disjoint, *split.rest, *self.expectations.relations,
+        ]:  # fmt: skip
+            self._known("relations", name, "cleaning, split or expectations")
+        for source in rules.prefer:
+            self._known("sources", source, "cleaning.prefer")
         return self
 
     def _known(self, part: str, name: str, where: str) -> None:

@@ -1,15 +1,14 @@
 """The published format of a release: its tables, columns and types, and how they are read and verified.
 
-A release is a Hugging Face dataset folder. Format version 1:
+A release is a Hugging Face dataset folder. Format version 2:
 
     README.md                    the data card; its YAML names the configs below
     manifest.json                sha256 of every other file, content hash, recipe, snapshot, versions
     <table>/<split>-00000-of-0000N.parquet
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from mkg_builder.durable import file_sha256
 from mkg_builder.errors import DataError
 from mkg_builder.graph import SPLITS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 CARD = "README.md"
 
@@ -30,7 +29,8 @@ _image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 _ABSENT = {
-    "text", "prompt", "inverse", "split", "image", "image_sha256", "image_format", "width", "height", "image_address",
+    "text", "prompt", "inverse", "split", "image", "image_sha256", "image_phash", "image_format", "width", "height",
+    "image_address",
 }  # fmt: skip
 """The columns that may be null, because the thing itself may be absent."""
 
@@ -57,14 +57,17 @@ TABLES = {
         _table("triples", SPLITS, "One fact a row.",
                head=_text, relation=_text, tail=_text, source=_text),
         _table("entities", ("full",), "Every entity: its name, its text if it has one, where else it is known.",
-               id=_text, type=_text, label=_text, text=_text, same_as=_texts, sources=_texts,
+               id=_text, type=_text, label=_text, text=_text, aliases=_texts, same_as=_texts, sources=_texts,
                split=_text, has_image=pa.bool_(), has_text=pa.bool_()),
         _table("relations", ("full",), "Every relation, the types it joins, its prompt and its triples per split.",
                name=_text, domain=_text, range=_text, prompt=_text, inverse=_text,
+               functional=pa.bool_(), evaluated=pa.bool_(),
                train=_count, validation=_count, test=_count),
         _table("artworks", ("full",), "Every entity that may have a picture; null where there is none.",
-               id=_text, label=_text, image=_image, image_sha256=_text, image_format=_text,
+               id=_text, label=_text, image=_image, image_sha256=_text, image_phash=_text, image_format=_text,
                width=pa.int32(), height=pa.int32(), image_address=_text, image_status=_text, split=_text),
+        _table("literals", ("full",), "Values as the sources gave them, beside what cleaning made of them.",
+               entity=_text, name=_text, value=_text, source=_text),
         _table("modality_availability", ("full",), "How many entities and triples have which modality.",
                scope=_text, name=_text, split=_text, modality=_text, count=_count, total=_count),
         _table("dropped", ("full",), "What a cleaning rule took out, and why.",
@@ -212,50 +215,6 @@ def _read_shard(path: Path, table: str, columns: list[str] | None) -> pa.Table:
         return parquet.read(columns=columns or wanted.names).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         raise ReleaseError(f"{path} is damaged ({str(error).splitlines()[0]})") from None
-
-
-def content_sha256(table: str, rows: pa.Table) -> str:
-    """A hash of what a table says, independent of Parquet, of row order and of any library.
-
-    sha256 over the schema line, then every row in byte order, its cells as length-prefixed UTF-8
-    (`-` for null); the `image` column is left out, `image_sha256` stands for it.
-    """
-    names = _cells(TABLES[table])
-    cells = [[_cell(value) for value in rows[name].to_pylist()] for name in names]
-    digest = hashlib.sha256(f"{table}({','.join(names)})\n".encode())
-    for row in sorted(b"".join(row) for row in zip(*cells, strict=True)):
-        digest.update(row)
-    return digest.hexdigest()
-
-
-def release_content_sha256(release: Path) -> str:
-    """The content hash of a whole release, computed from its tables."""
-    return combine_hashes(
-        (f"{table.name}/{split}", content_sha256(table.name, read_table(release, table.name, split, _cells(table))))
-        for table in TABLES.values()
-        for split in table.splits
-    )
-
-
-def _cells(table: TableFormat) -> list[str]:
-    """The columns that count for the content hash; pictures count through their own sha256."""
-    return [name for name in table.columns.names if name != "image"]
-
-
-def _cell(value: Any) -> bytes:
-    if value is None:
-        return b"-"
-    if isinstance(value, list):
-        inner = b"".join(_cell(item) for item in value)
-        return b"%d[" % len(inner) + inner
-    text = str(value).encode()
-    return b"%d:" % len(text) + text
-
-
-def combine_hashes(hashes: Iterable[tuple[str, str]]) -> str:
-    """One hash of several named ones, for example of every split of every table."""
-    lines = sorted(f"{name} {digest}\n" for name, digest in hashes)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def describe() -> str:

@@ -1,39 +1,118 @@
 """Splits by keyed hash: a triple's side depends on the seed and on itself, never on what else is in the graph."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import replace
 
-from mkg_builder.graph import SPLITS, Triple, entity_type
+import numpy as np
+import numpy.typing as npt
+
+from mkg_builder.facts import Facts
+from mkg_builder.graph import SPLITS, Entity
+from mkg_builder.names import slug
 from mkg_builder.recipe import SplitRecipe
+from mkg_builder.triples import Triples
+from mkg_builder.unions import clusters
 
-_HELD_OUT = {"train": 0, "validation": 1, "test": 2}
+Sides = npt.NDArray[np.int8]
+"""Indices into SPLITS; the larger, the more held out."""
+
+NOWHERE = -1
 
 
-def split_triples(triples: Iterable[Triple], policy: SplitRecipe) -> dict[str, tuple[Triple, ...]]:
-    """Divide triples into train, validation and test.
+def split_facts(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> tuple[Facts, Sides]:
+    """Divide the triples into train, validation and test.
 
     Inductive: a triple that names an entity of the `unseen` type follows that entity (the more held out of the
     two, where it names two), so that no held-out entity occurs in any training triple. All other triples are
-    held out by the unordered pair of their ends, so that a fact and its mirror are on one side.
+    held out by the unordered pair of their ends, so that a fact and its mirror are on one side; those of `disjoint`
+    relations by the sets that their ends belong to.
+
+    Args:
+        facts: what cleaning left.
+        policy: the recipe's.
+        duplicates: entity -> its cluster of nearly the same pictures.
+
+    Returns:
+        The facts without what the policy drops, and the side of each triple.
     """
-    sides: dict[str, list[Triple]] = {split: [] for split in SPLITS}
-    for triple in triples:
-        sides[side_of(triple, policy)].append(triple)
-    return {split: tuple(sides[split]) for split in SPLITS}
+    if policy.policy == "given":
+        return facts, facts.triples.split
+    sides = _sides(facts, policy, duplicates)
+    crossing = sides == NOWHERE
+    facts = facts.without_triples(crossing, "split_crossing", "its ends belong to different splits")
+    sides = sides[~crossing]
+    facts = _group_rest(facts, sides, policy)
+    if policy.unanswerable == "drop":
+        lost = _unanswerable(facts.triples, sides, policy)
+        facts = facts.without_triples(lost, "unanswerable", "held out, and its tail never occurs in train")
+        sides = sides[~lost]
+    return facts, sides
 
 
-def side_of(triple: Triple, policy: SplitRecipe) -> str:
-    """The split of one triple."""
-    unseen = [end for end in (triple.head, triple.tail) if entity_type(end) == policy.unseen]
-    if unseen:
-        return max((hashed_side(end, policy) for end in unseen), key=_HELD_OUT.__getitem__)
-    return hashed_side(" ".join(sorted((triple.head, triple.tail))), policy)
+def _sides(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> Sides:
+    triples = facts.triples
+    unseen = triples.of_type(policy.unseen)
+    keys = _keys(facts, policy, duplicates)
+    side_of = np.zeros(len(triples.ids), np.int8)
+    for code in np.flatnonzero(unseen).tolist():
+        side_of[code] = hashed_side(keys.get(triples.ids[code], triples.ids[code]), policy)
+    sides = np.maximum(side_of[triples.head], side_of[triples.tail])
+    disjoint = triples.of_relation(policy.disjoint)
+    for place in np.flatnonzero(~triples.naming(unseen)).tolist():
+        ends = sorted((triples.ids[triples.head[place]], triples.ids[triples.tail[place]]))
+        if disjoint[place]:
+            one, other = (hashed_side(end, policy) for end in ends)
+            sides[place] = one if one == other else NOWHERE
+        else:
+            sides[place] = hashed_side(" ".join(ends), policy)
+    return sides
 
 
-def hashed_side(key: str, policy: SplitRecipe) -> str:
-    """train, validation or test, by blake2b(seed, key) as a fraction of one."""
+def _keys(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> dict[str, str]:
+    """Entity -> the cluster that it must share a side with: nearly the same picture, or maker and name alike."""
+    groups = [(cluster, name) for name, cluster in duplicates.items()] if policy.near_duplicates else []
+    first: dict[tuple[str, str], str] = {}
+    for triple in facts.triples.where(facts.triples.of_relation(policy.together)):
+        name = slug(facts.entities[triple.head].label)
+        groups.append((first.setdefault((triple.tail, name), triple.head), triple.head))
+    return clusters(groups)
+
+
+def hashed_side(key: str, policy: SplitRecipe) -> int:
+    """The index of train, validation or test, by blake2b(seed, key) as a fraction of one."""
     digest = hashlib.blake2b(f"{policy.seed}\0{key}".encode(), digest_size=8).digest()
     fraction = int.from_bytes(digest) / 2**64
     if fraction < policy.test:
-        return "test"
-    return "validation" if fraction < policy.test + policy.validation else "train"
+        return SPLITS.index("test")
+    return SPLITS.index("validation" if fraction < policy.test + policy.validation else "train")
+
+
+def _group_rest(facts: Facts, sides: Sides, policy: SplitRecipe) -> Facts:
+    """One entity in place of all the tails of a relation that do not occur in every split."""
+    for relation, rest in policy.rest.items():
+        triples = facts.triples
+        chosen = triples.of_relation({relation})
+        everywhere = np.ones(len(triples.ids), bool)
+        for side in range(len(SPLITS)):
+            everywhere &= np.bincount(triples.tail[chosen & (sides == side)], minlength=len(triples.ids)) > 0
+        masked = chosen & ~everywhere[triples.tail]
+        sources = tuple(triples.sources[code] for code in np.unique(triples.source[masked]).tolist())
+        kind, _, label = rest.partition(":")
+        tails = dict.fromkeys(np.unique(triples.tail[masked]).tolist(), rest)
+        if tails:
+            entities = {**facts.entities, rest: Entity(rest, kind, label, sources=sources)}
+            facts = replace(facts, triples=triples.restated(masked, tails), entities=entities)
+    return facts
+
+
+def _unanswerable(triples: Triples, sides: Sides, policy: SplitRecipe) -> npt.NDArray[np.bool_]:
+    """Held-out triples whose tail is in no training triple, though it is not of the kind that training never meets."""
+    trained = triples.where(sides == 0).named() | triples.of_type(policy.unseen)
+    return (sides > 0) & ~trained[triples.tail]
+
+
+def sides_of(triples: Triples, sides: Sides) -> dict[str, Triples]:
+    """The triples of each split, sorted by head, relation and tail."""
+    parts = {split: triples.where(sides == place) for place, split in enumerate(SPLITS)}
+    return {split: part.where(part.order()) for split, part in parts.items()}

@@ -1,10 +1,14 @@
 """Modality availability: which entities have an image or a text, and what that leaves for each triple."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mkg_builder.graph import SPLITS, Entity, KnowledgeGraph, Triple
+import numpy as np
+
+from mkg_builder.graph import SPLITS, Entity
+from mkg_builder.knowledge_graph import KnowledgeGraph
+from mkg_builder.triples import Triples
 
 MODALITIES = ("image", "text", "image+text", "none")
 """What an entity has: an image only, a text only, both, or neither."""
@@ -29,13 +33,13 @@ class Availability:
     total: int
 
 
-def entity_splits(splits: Mapping[str, Iterable[Triple]]) -> dict[str, str]:
+def entity_splits(splits: Mapping[str, Triples]) -> dict[str, str]:
     """Each entity's split: the first of train, validation and test that names it."""
     first: dict[str, str] = {}
     for split in SPLITS:
-        for triple in splits[split]:
-            first.setdefault(triple.head, split)
-            first.setdefault(triple.tail, split)
+        triples = splits[split]
+        for code in np.flatnonzero(triples.named()).tolist():
+            first.setdefault(triples.ids[code], split)
     return first
 
 
@@ -45,7 +49,7 @@ def modality(entity: Entity) -> str:
     return "+".join(has) or "none"
 
 
-def availability(graph: KnowledgeGraph, splits: Mapping[str, tuple[Triple, ...]]) -> list[Availability]:
+def availability(graph: KnowledgeGraph, splits: Mapping[str, Triples]) -> list[Availability]:
     """All counts: entity type x modality x split, and relation x (head -> tail modality) x split.
 
     An entity that no triple names is counted under the split `none`.
@@ -56,13 +60,24 @@ def availability(graph: KnowledgeGraph, splits: Mapping[str, tuple[Triple, ...]]
     for name, entity in graph.entities.items():
         groups["entity_type", entity.type, placed.get(name, "none")][has[name]] += 1
     for split in SPLITS:
-        for triple in splits[split]:
-            groups["relation", triple.relation, split][f"{has[triple.head]}→{has[triple.tail]}"] += 1
+        for relation, head, tail, count in _joined(splits[split], has):
+            groups["relation", relation, split][f"{head}→{tail}"] += count
     return [
         Availability(*group, kind, count, sum(counts.values()))
         for group, counts in sorted(groups.items())
         for kind, count in sorted(counts.items())
     ]
+
+
+def _joined(triples: Triples, has: Mapping[str, str]) -> Iterator[tuple[str, str, str, int]]:
+    """Relation, head modality, tail modality, and how many triples join them so."""
+    kinds = len(MODALITIES)
+    codes = np.array([MODALITIES.index(has.get(name, "none")) for name in triples.ids], np.int64)
+    keys = (triples.relation * kinds + codes[triples.head]) * kinds + codes[triples.tail]
+    for key, count in zip(*(values.tolist() for values in np.unique(keys, return_counts=True)), strict=True):
+        rest, tail = divmod(key, kinds)
+        relation, head = divmod(rest, kinds)
+        yield triples.relations[relation], MODALITIES[head], MODALITIES[tail], count
 
 
 def pivot(counts: Sequence[Availability], scope: str) -> tuple[list[str], list[tuple[str, str, list[int], int]]]:

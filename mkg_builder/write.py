@@ -5,6 +5,7 @@ import platform
 import shutil
 import tempfile
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,17 +16,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mkg_builder import __version__, schema
-from mkg_builder.card import render_card
+from mkg_builder.card import Contents, render_card
+from mkg_builder.compare import newest_release, require_bump
+from mkg_builder.content import release_content_sha256
+from mkg_builder.croissant import CROISSANT, croissant_text
 from mkg_builder.durable import file_sha256
-from mkg_builder.graph import SPLITS, Entity, KnowledgeGraph, Triple, count_relations
+from mkg_builder.graph import SPLITS, Entity
 from mkg_builder.images import BrokenPicture, Picture
+from mkg_builder.knowledge_graph import KnowledgeGraph
 from mkg_builder.recipe import Recipe, canonical
 from mkg_builder.statistics import availability, entity_splits
+from mkg_builder.triples import Triples
 
 SHARD_BYTES = 500_000_000
 ROW_GROUP = {"artworks": 100}
 """Rows that the Hub's viewer must read at once: few where rows carry pictures."""
 DEFAULT_ROW_GROUP = 50_000
+TRIPLES_ROW_GROUP = 250_000
 
 Rows = list[dict[str, Any]]
 
@@ -41,17 +48,19 @@ class Draft:
         picture_bytes: the bytes of a verified picture.
         snapshot: what the manifest says of the answers this was made from.
         leftovers: source -> fields that it sent and nobody read.
+        account: what became of the triples read: `read`, `kept`, and `gone` by rule.
     """
 
     recipe: Recipe
     version: str
     marks: tuple[str, ...]
     graph: KnowledgeGraph
-    splits: Mapping[str, tuple[Triple, ...]]
+    splits: Mapping[str, Triples]
     pictures: Mapping[str, Picture | BrokenPicture]
     picture_bytes: Callable[[Picture], bytes]
     snapshot: Mapping[str, Any]
     leftovers: Mapping[str, Sequence[str]]
+    account: Mapping[str, Any]
 
 
 def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
@@ -59,6 +68,9 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
 
     Returns:
         The manifest.
+
+    Raises:
+        DataError: its version says less than what changed since the newest earlier release beside it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".writing-{folder.name}-"
@@ -68,6 +80,9 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
     try:
         manifest = _write_into(scratch, draft)
         scratch.chmod(0o755)
+        earlier = None if draft.marks else newest_release(folder.parent, draft.recipe.name, draft.version)
+        if earlier is not None:
+            require_bump(earlier, scratch)
         if folder.exists():
             shutil.rmtree(folder)
         scratch.replace(folder)
@@ -81,36 +96,46 @@ def _write_into(folder: Path, draft: Draft) -> dict[str, Any]:
     placed = entity_splits(draft.splits)
     counts = availability(draft.graph, draft.splits)
     tables: dict[tuple[str, str], Rows] = {
-        **{("triples", split): _triple_rows(draft.splits[split]) for split in SPLITS},
         ("entities", "full"): _entity_rows(draft.graph, placed),
         ("relations", "full"): _relation_rows(draft),
+        ("literals", "full"): _sorted_rows(draft.graph.literals),
         ("modality_availability", "full"): [asdict(count) for count in counts],
-        ("dropped", "full"): sorted(map(asdict, draft.graph.dropped), key=lambda row: tuple(row.values())),
+        ("dropped", "full"): _sorted_rows(draft.graph.dropped),
     }
     for (table, split), rows in tables.items():
         _write_shard(folder / schema.shard_path(table, split), table, [rows])
+    for split in SPLITS:
+        _write_triples(folder / schema.shard_path("triples", split), draft.splits[split])
     works = _artworks(draft)
     _write_artworks(folder, draft, works, placed)
-    card = render_card(
-        draft.recipe, draft.version, draft.marks, draft.graph, draft.splits, counts, _filled(tables, works)
+    contents = Contents(
+        draft.graph.count_entities(),
+        {split: draft.splits[split].count() for split in SPLITS},
+        counts,
+        Counter(dropped.rule for dropped in draft.graph.dropped),
+        _filled(draft, tables, works),
     )
+    card = render_card(draft.recipe, draft.version, draft.marks, contents, draft.snapshot)
     (folder / schema.CARD).write_text(card, encoding="utf-8")
     manifest = _manifest(folder, draft)
+    described = folder / CROISSANT
+    described.write_text(croissant_text(manifest), encoding="utf-8")
+    manifest["files"][CROISSANT] = _listed(described)
     text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (folder / schema.MANIFEST).write_text(text, encoding="utf-8")
     return manifest
 
 
-def _triple_rows(triples: Iterable[Triple]) -> Rows:
-    rows = [{"head": t.head, "relation": t.relation, "tail": t.tail, "source": t.source} for t in triples]
-    return sorted(rows, key=lambda row: (row["head"], row["relation"], row["tail"]))
+def _sorted_rows(things: Iterable[Any]) -> Rows:
+    return sorted(map(asdict, set(things)), key=lambda row: tuple(row.values()))
 
 
 def _entity_rows(graph: KnowledgeGraph, placed: Mapping[str, str]) -> Rows:
     return [
         {
             "id": entity.id, "type": entity.type, "label": entity.label, "text": entity.text,
-            "same_as": list(entity.same_as), "sources": list(entity.sources), "split": placed.get(entity.id),
+            "aliases": list(entity.aliases), "same_as": list(entity.same_as), "sources": list(entity.sources),
+            "split": placed.get(entity.id),
             "has_image": entity.image is not None, "has_text": entity.text is not None,
         }
         for _, entity in sorted(graph.entities.items())
@@ -118,16 +143,17 @@ def _entity_rows(graph: KnowledgeGraph, placed: Mapping[str, str]) -> Rows:
 
 
 def _relation_rows(draft: Draft) -> Rows:
-    counted = {split: count_relations(draft.splits[split]) for split in SPLITS}
+    counted = {split: draft.splits[split].count() for split in SPLITS}
     return [
         {**asdict(relation), **{split: counted[split][relation.name] for split in SPLITS}}
         for _, relation in sorted(draft.graph.relations.items())
     ]
 
 
-def _filled(tables: Mapping[tuple[str, str], Rows], works: Sequence[Entity]) -> dict[str, list[str]]:
+def _filled(draft: Draft, tables: Mapping[tuple[str, str], Rows], works: Sequence[Entity]) -> dict[str, list[str]]:
     """The splits that have rows, by table, in the order of the format."""
     sizes = {place: len(rows) for place, rows in tables.items()} | {("artworks", "full"): len(works)}
+    sizes |= {("triples", split): len(draft.splits[split]) for split in SPLITS}
     filled = {t.name: [split for split in t.splits if sizes[t.name, split]] for t in schema.TABLES.values()}
     return {name: splits for name, splits in filled.items() if splits}
 
@@ -179,17 +205,34 @@ def _artwork_row(entity: Entity, draft: Draft, placed: Mapping[str, str]) -> dic
 
 
 def _write_shard(path: Path, table: str, groups: Iterable[Rows]) -> None:
-    """One Parquet file, as the Hub's viewer and our checks want it: page checksums, page index, small groups."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """One Parquet file from rows, a row group at a time."""
     wanted = schema.arrow_schema(table)
-    with pq.ParquetWriter(
-        path, wanted, compression="zstd", write_page_checksum=True, write_page_index=True,
-        use_content_defined_chunking=True,
-    ) as writer:  # fmt: skip
+    with _parquet(path, wanted) as writer:
         for rows in filter(None, groups):  # an empty row group would make `datasets` fail; no row group is well
             writer.write_table(
                 pa.Table.from_pylist(rows, wanted), row_group_size=ROW_GROUP.get(table, DEFAULT_ROW_GROUP)
             )
+
+
+def _write_triples(path: Path, triples: Triples) -> None:
+    """One Parquet file of facts that are sorted, a row group at a time."""
+    wanted = schema.arrow_schema("triples")
+    with _parquet(path, wanted) as writer:
+        for batch in triples.batches(TRIPLES_ROW_GROUP):
+            writer.write_table(pa.Table.from_batches([batch]).cast(wanted), row_group_size=TRIPLES_ROW_GROUP)
+
+
+def _parquet(path: Path, wanted: pa.Schema) -> pq.ParquetWriter:
+    """A Parquet file as the Hub's viewer and our checks want it: page checksums and a page index."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return pq.ParquetWriter(
+        path, wanted, compression="zstd", write_page_checksum=True, write_page_index=True,
+        use_content_defined_chunking=True,
+    )  # fmt: skip
+
+
+def _listed(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
@@ -199,13 +242,11 @@ def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
         "name": draft.recipe.name,
         "version": draft.version,
         "marks": list(draft.marks),
-        "content_sha256": schema.release_content_sha256(folder),
-        "files": {
-            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-            for path in files
-        },
+        "content_sha256": release_content_sha256(folder),
+        "files": {path.relative_to(folder).as_posix(): _listed(path) for path in files},
         "recipe": canonical(draft.recipe),
         "snapshot": dict(draft.snapshot),
+        "triples": dict(draft.account),
         "leftovers": {source: sorted(fields) for source, fields in sorted(draft.leftovers.items())},
         "versions": {
             "mkg_builder": __version__,

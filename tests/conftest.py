@@ -10,6 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as vlkge sets it, before torch is loaded
 
+import hypothesis
 import pytest
 import torch
 
@@ -19,6 +20,8 @@ ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
 torch.set_num_threads(2)
+hypothesis.settings.register_profile("house", deadline=None)  # timing never decides a test
+hypothesis.settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

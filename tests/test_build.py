@@ -11,9 +11,14 @@ import yaml
 
 from mkg_builder import schema
 from mkg_builder.build import BuildReport, Job, build, fetch
-from mkg_builder.checks import ExpectationError, check_release
+from mkg_builder.checks import check_release
+from mkg_builder.content import release_content_sha256
 from mkg_builder.errors import DataError, UnknownNameError
-from tests.tiny_recipe import jpeg, write_recipe
+from mkg_builder.findings import ExpectationError
+from tests.tiny_recipe import RECIPE, jpeg, write_recipe
+
+EMPTY = {"dropped", "literals"}
+"""Tables that have no rows here, so that the card offers none."""
 
 
 def built(folder: Path, *overrides: str, limit: int | None = None, **changes: object) -> BuildReport:
@@ -53,7 +58,7 @@ def test_pictures_are_byte_for_byte_and_null_where_there_is_none(report: BuildRe
 
 
 def test_the_hugging_face_library_loads_every_table_that_has_rows(report: BuildReport, tmp_path: Path) -> None:
-    filled = {table.name: table.splits for table in schema.TABLES.values() if table.name != "dropped"}
+    filled = {table.name: table.splits for table in schema.TABLES.values() if table.name not in EMPTY}
     for table, splits in filled.items():
         assert sorted(datasets.load_dataset(str(report.release), table, cache_dir=str(tmp_path))) == sorted(splits)
     assert datasets.get_dataset_config_names(str(report.release)) == list(filled)
@@ -80,7 +85,7 @@ def test_a_second_build_fetches_nothing_and_changes_nothing(tmp_path: Path) -> N
 
 def test_every_byte_is_in_the_manifest_and_the_content_hash_is_of_the_tables(report: BuildReport) -> None:
     assert schema.verify_files(report.release, dict(report.manifest)) == []
-    assert schema.release_content_sha256(report.release) == report.manifest["content_sha256"]
+    assert release_content_sha256(report.release) == report.manifest["content_sha256"]
 
 
 def test_a_marked_build_says_so_in_manifest_version_and_card(tmp_path: Path) -> None:
@@ -106,11 +111,19 @@ def test_a_version_never_changes(tmp_path: Path) -> None:
         built(tmp_path, description="Another.")
 
 
+def test_a_version_that_says_less_than_what_changed_is_refused(tmp_path: Path) -> None:
+    built(tmp_path)
+    rarer = {"relations": {n: r for n, r in RECIPE["relations"].items() if n != "hasStyle"}}
+    with pytest.raises(DataError, match=r"that is a major change: set `version` in the recipe to 2\.0\.0"):
+        built(tmp_path, version="1.3.0", **rarer)
+    assert built(tmp_path, version="2.0.0", **rarer).release.name == "tiny-2.0.0"
+
+
 def test_the_card_states_every_config_and_survives_a_hostile_title(report: BuildReport) -> None:
     card = (report.release / "README.md").read_text()
     front = yaml.safe_load(card.split("---\n")[1])
     assert [config["config_name"] for config in front["configs"]] == [
-        name for name in schema.TABLES if name != "dropped"
+        name for name in schema.TABLES if name not in EMPTY
     ]
     assert front["pretty_name"] == "Tiny | <b>graph</b>"
     assert "| artwork | train |" in card

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mkg_builder import dates
 from mkg_builder.dates import bounds, from_aspnet, from_timestamp, parse_date, period
 
 READ = {
@@ -69,7 +70,7 @@ READ = {
 REFUSED = (
     "", " ", "unknown", "n.d.", "24-Jan-74", "74", "188?", "fl.c. 750", "active 1500", "12345", "0", "0 BC", "-30",
     "-0000", "30 February 1817", "31 April 1900", "1817-13-01", "July 1817 BCE", "July", "B.C. 31", "31 - 50 BC",
-    "100 BC - 50", "1883-1882", "10/12/1889", "10.13.1889", "1889, 1890", "after 1750 - before 1760", "../..", "1/2/3",
+    "500 BC - 300", "1883-1882", "10/12/1889", "10.13.1889", "1889, 1890", "after 1750 - before 1760", "../..", "1/2/3",
     "１８８９", "١٨٨٩", "188²", "1889\x00", "\ud800", "half of the 19th century", "0th century", "1904 - 02",
 )  # fmt: skip
 
@@ -213,11 +214,13 @@ def test_a_period_holds_all_the_years_of_its_date(text: str, years: int) -> None
 @pytest.mark.parametrize(
     "text",
     ["1" * 100_000, " " * 100_000 + "1889", "c." * 50_000, "- " * 50_000, "1889 " * 20_000, "1889/" * 20_000,
-     "/Date(" + "1" * 100_000, "0" * 100_000 + "1889-01-01", "or " * 40, "1 b.c." * 20, "1-" * 60, "january " * 15],
+     "/Date(" + "1" * 100_000, "0" * 100_000 + "1889-01-01", "or " * 40, "1 b.c." * 20, "to " * 33_000,
+     "1-" * 50_000, "1-" * 60, "january " * 15],
 )  # fmt: skip
 def test_a_hostile_text_takes_no_time(text: str) -> None:
     spent = []
     for _ in range(3):
+        dates._parsed.cache_clear()
         start = time.process_time()
         parse_date(text), bounds(text), from_aspnet(text), from_timestamp(text, 11)
         spent.append(time.process_time() - start)

@@ -23,6 +23,7 @@ ONE_NAME = [
 LOOK_ALIKES = [
     ("Claude Monet", "Сlaude Monet"),  # Cyrillic Es
     ("Paul Gauguin", "Pаul Gauguin"),  # Cyrillic a
+    ("Ivan Mrkvicka", "Ivan Mrkvi\u0441ka"),  # Cyrillic Es, as WikiArt has it
     ("Edvard Munch", "Εdvard Munch"),  # Greek Epsilon
 ]
 """Names that differ in letters of another script which are drawn alike."""
@@ -70,6 +71,7 @@ def test_two_spellings_of_one_name_have_one_key(one: str, other: str) -> None:
 )
 def test_two_names_have_two_keys(one: str, other: str) -> None:
     assert label_key(one) != label_key(other)
+    assert looks_like(one, other) == ((one, other) in LOOK_ALIKES)
 
 
 @given(st.text().filter(lambda text: "&" not in text))

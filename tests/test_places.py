@@ -5,7 +5,7 @@ from collections import Counter
 
 import pycountry
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mkg_builder import places
@@ -117,6 +117,7 @@ def test_the_tables_name_each_state_once_with_a_code_that_exists_and_a_reason(ta
         assert [name for name, count in Counter(row.get(column) for row in rows).items() if name and count > 1] == []
 
 
+@settings(deadline=None)
 @given(st.text() | st.lists(st.sampled_from(["France", "Paris", ", ", ",", "Korea", "of", " ", "("])).map("".join))
 def test_any_text_has_a_country_or_none(text: str) -> None:
     code, parts = country_of(text), unglue(text)

@@ -3,45 +3,117 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mkg_builder.graph import Triple
+from mkg_builder.facts import Facts
+from mkg_builder.graph import SPLITS, Entity, Triple, entity_type
 from mkg_builder.recipe import SplitRecipe
-from mkg_builder.split import hashed_side, side_of, split_triples
+from mkg_builder.split import hashed_side, sides_of, split_facts
+from mkg_builder.triples import Triples
 
 INDUCTIVE = SplitRecipe(policy="inductive", unseen="artwork", seed=3, validation=0.2, test=0.2)
 ids = st.sampled_from([f"{kind}:{n}" for kind in ("artwork", "artist") for n in range(12)])
-triples = st.lists(st.builds(Triple, ids, st.sampled_from("rs"), ids, st.just("s")), max_size=60)
+triples = st.lists(st.builds(Triple, ids, st.sampled_from("rs"), ids, st.just("s"), st.none()), max_size=60)
+labelled = st.lists(st.sampled_from(["Lilies", "lilies", "Haystack"]), min_size=12, max_size=12)
+
+
+def facts(stated: list[Triple], labels: list[str] | None = None) -> Facts:
+    names = {f"{kind}:{n}" for kind in ("artwork", "artist") for n in range(12)}
+    names |= {end for t in stated for end in (t.head, t.tail)}
+    title = dict(zip((f"artwork:{n}" for n in range(12)), labels or (), strict=False))
+    return Facts({e: Entity(e, entity_type(e), title.get(e, e)) for e in names}, Triples.of(stated))
+
+
+def divide(
+    stated: list[Triple], duplicates: dict[str, str] | None = None, **changes: object
+) -> dict[str, list[Triple]]:
+    policy = SplitRecipe.model_validate({**INDUCTIVE.model_dump(), **changes})
+    left, sides = split_facts(facts(stated), policy, duplicates or {})
+    return {split: list(part) for split, part in sides_of(left.triples, sides).items()}
+
+
+def ends(stated: list[Triple]) -> set[str]:
+    return {end for t in stated for end in (t.head, t.tail)}
 
 
 @given(triples)
-def test_no_held_out_artwork_occurs_in_any_training_triple(graph: list[Triple]) -> None:
-    sides = split_triples(graph, INDUCTIVE)
-    trained = {end for t in sides["train"] for end in (t.head, t.tail)}
-    held_out = {e for n in range(12) if hashed_side(e := f"artwork:{n}", INDUCTIVE) != "train"}
-    assert not trained & held_out
+def test_no_held_out_artwork_occurs_in_any_training_triple(stated: list[Triple]) -> None:
+    held_out = {e for n in range(12) if hashed_side(e := f"artwork:{n}", INDUCTIVE)}
+    assert not ends(divide(stated)["train"]) & held_out
 
 
 @given(triples)
-def test_every_triple_has_one_side(graph: list[Triple]) -> None:
-    sides = split_triples(graph, INDUCTIVE)
-    assert Counter(graph) == Counter(t for side in sides.values() for t in side)
+def test_every_triple_has_one_side(stated: list[Triple]) -> None:
+    assert Counter(stated) == Counter(t for side in divide(stated).values() for t in side)
 
 
 @given(triples, triples)
-def test_what_is_added_moves_nothing(graph: list[Triple], more: list[Triple]) -> None:
-    before, after = (split_triples(g, INDUCTIVE) for g in (graph, graph + more))
+def test_what_is_added_moves_nothing(stated: list[Triple], more: list[Triple]) -> None:
+    before, after = divide(stated), divide(stated + more)
     assert all(set(before[side]) <= set(after[side]) for side in before)
 
 
 @given(ids, ids)
 def test_a_fact_and_its_mirror_are_on_one_side(head: str, tail: str) -> None:
     fact, mirror = Triple(head, "isPupilOf", tail, "s"), Triple(tail, "isTeacherOf", head, "s")
-    assert side_of(fact, INDUCTIVE) == side_of(mirror, INDUCTIVE)
+    assert any({fact, mirror} == set(side) for side in divide([fact, mirror]).values())
+
+
+@given(triples)
+def test_disjoint_relations_share_no_entity_between_splits(stated: list[Triple]) -> None:
+    artists = [t for t in stated if (entity_type(t.head), entity_type(t.tail)) == ("artist", "artist")]
+    sides = divide(artists, disjoint=["r", "s"])
+    for one in SPLITS:
+        for other in SPLITS:
+            assert one == other or not ends(sides[one]) & ends(sides[other])
+
+
+def test_what_joins_two_disjoint_sets_is_dropped_with_its_reason() -> None:
+    policy = INDUCTIVE.model_copy(update={"disjoint": ["r"]})
+    one, other = (next(e for n in range(99) if hashed_side(e := f"artist:{n}", policy) == side) for side in (0, 2))
+    left, _ = split_facts(facts([Triple(one, "r", other, "s")]), policy, {})
+    assert [d.rule for d in left.dropped] == ["split_crossing"]
+
+
+@given(triples, st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=6))
+def test_nearly_the_same_pictures_are_on_one_side(stated: list[Triple], pairs: list[tuple[int, int]]) -> None:
+    duplicates = {f"artwork:{max(p)}": f"artwork:{min(p)}" for p in pairs}
+    sides = divide(stated, duplicates, near_duplicates=True)
+    place = {e: side for side in reversed(SPLITS) for e in ends(sides[side]) if entity_type(e) == "artwork"}
+    trained = ends(sides["train"])
+    for one, other in duplicates.items():
+        assert (one in trained) == (other in trained) or not {one, other} <= place.keys()
+
+
+def test_works_of_one_name_by_one_maker_are_on_one_side() -> None:
+    stated = [Triple(f"artwork:{n}", "r", f"artist:{n % 2}", "s") for n in range(12)]
+    policy = INDUCTIVE.model_copy(update={"together": ["r"]})
+    left, sides = split_facts(facts(stated, ["Lilies", "Haystack"] * 6), policy, {})
+    parts = sides_of(left.triples, sides)
+    assert sorted(len(part) for part in parts.values()) in ([0, 0, 12], [0, 6, 6])
+
+
+def test_a_held_out_fact_whose_tail_is_never_trained_is_dropped() -> None:
+    work = next(e for n in range(99) if hashed_side(e := f"artwork:{n}", INDUCTIVE) == 2)
+    policy = INDUCTIVE.model_copy(update={"unanswerable": "drop"})
+    left, _ = split_facts(facts([Triple(work, "r", "artist:0", "s")]), policy, {})
+    assert (len(left.triples), [d.rule for d in left.dropped]) == (0, ["unanswerable"])
+
+
+def test_tails_that_are_not_in_every_split_become_one() -> None:
+    stated = [Triple(f"artwork:{n}", "r", "artist:big" if n < 40 else "artist:small", "s") for n in range(41)]
+    sides = divide(stated, rest={"r": "artist:unk"})
+    assert {t.tail for side in sides.values() for t in side} == {"artist:big", "artist:unk"}
+
+
+def test_a_given_split_is_kept() -> None:
+    stated = [Triple("artist:1", "r", f"artist:{n}", "s", split) for n, split in enumerate(SPLITS)]
+    sides = divide(stated, policy="given", unseen=None)
+    assert {split: len(part) for split, part in sides.items()} == {"train": 1, "validation": 1, "test": 1}
 
 
 def test_the_shares_are_those_of_the_recipe() -> None:
     sides = Counter(hashed_side(f"artwork:{n}", INDUCTIVE) for n in range(20_000))
-    assert abs(sides["test"] - 4000) < 200
-    assert abs(sides["validation"] - 4000) < 200
+    assert abs(sides[2] - 4000) < 200
+    assert abs(sides[1] - 4000) < 200
 
 
 def test_another_seed_is_another_split() -> None:
@@ -50,6 +122,6 @@ def test_another_seed_is_another_split() -> None:
 
 
 def test_the_sides_of_known_keys_never_change() -> None:
-    assert [hashed_side(f"artwork:{n}", INDUCTIVE) for n in range(6)] == [
+    assert [SPLITS[hashed_side(f"artwork:{n}", INDUCTIVE)] for n in range(6)] == [
         "test", "train", "validation", "test", "train", "train",
     ]  # fmt: skip

@@ -1,5 +1,7 @@
-from mkg_builder.graph import Entity, KnowledgeGraph, Relation, Triple
+from mkg_builder.graph import Entity, Relation, Triple
+from mkg_builder.knowledge_graph import KnowledgeGraph
 from mkg_builder.statistics import Availability, availability, entity_splits
+from mkg_builder.triples import Triples
 
 ENTITIES = {
     "artwork:a": Entity("artwork:a", "artwork", "a", image="k"),
@@ -7,12 +9,15 @@ ENTITIES = {
     "artwork:c": Entity("artwork:c", "artwork", "c"),
     "artist:x": Entity("artist:x", "artist", "x", text="X"),
 }
-SPLITS = {
+FACTS = {
     "train": (Triple("artwork:a", "by", "artist:x", "s"),),
     "validation": (),
     "test": (Triple("artwork:b", "by", "artist:x", "s"),),
 }
-GRAPH = KnowledgeGraph(ENTITIES, {"by": Relation("by", "artwork", "artist")}, SPLITS["train"] + SPLITS["test"])
+SPLITS = {split: Triples.of(facts) for split, facts in FACTS.items()}
+GRAPH = KnowledgeGraph(
+    ENTITIES, {"by": Relation("by", "artwork", "artist")}, Triples.of(FACTS["train"] + FACTS["test"])
+)
 
 
 def test_an_entity_belongs_to_the_first_split_that_names_it() -> None:

@@ -69,7 +69,7 @@ class Works(Source):
             yield Entity(work, "artwork", f"Picture {number}", text=text, image=image, sources=(context.name,))
             for relation, tail in (
                 ("isCreatedByArtist", f"artist:{('ann', 'bob', 'cat')[number % 3]}"),
-                ("hasStyle", f"style:{'new' if number % 2 else 'old'}"), ("isCreatedInYear", f"year:{1800 + number}"),
+                ("hasStyle", f"style:{'new' if number % 2 else 'old'}"), ("isCreatedInYear", f"date:{1800 + number}"),
             ):  # fmt: skip
                 kind, _, label = tail.partition(":")
                 yield Entity(tail, kind, label, sources=(context.name,))

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from mkg_builder import schema
+from mkg_builder.content import combine_hashes
 from mkg_builder.durable import file_sha256
 from mkg_builder.graph import SPLITS, entity_type
 
@@ -49,11 +50,21 @@ def write_tiny_release(
     ] for split in SPLITS}  # fmt: skip
     tables["entities", "full"] = [
         {"id": e, "type": entity_type(e), "label": e.partition(":")[2].replace("-", " ").title(), "text": texts.get(e),
-         "same_as": [], "sources": ["test"], "split": split_of[e], "has_image": e in pictures, "has_text": e in texts}
+         "aliases": [], "same_as": [], "sources": ["test"], "split": split_of[e], "has_image": e in pictures,
+         "has_text": e in texts}
         for e in ids
     ]  # fmt: skip
     tables["relations", "full"] = [
-        {"name": r, "domain": d, "range": t, "prompt": None, "inverse": None, **{s: counts[s][r] for s in SPLITS}}
+        {
+            "name": r,
+            "domain": d,
+            "range": t,
+            "prompt": None,
+            "inverse": None,
+            "functional": False,
+            "evaluated": True,
+            **{s: counts[s][r] for s in SPLITS},
+        }
         for r, (d, t) in sorted(relations.items())
     ]
     tables["artworks", "full"] = [
@@ -62,7 +73,7 @@ def write_tiny_release(
         for e in ids if entity_type(e) == "artwork"
     ]  # fmt: skip
     tables["modality_availability", "full"] = []
-    tables["dropped", "full"] = []
+    tables["literals", "full"] = tables["dropped", "full"] = []
     for (table, split), rows in tables.items():
         path = folder / schema.shard_path(table, split)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,6 +90,6 @@ def write_manifest(folder: Path, fields: dict) -> None:
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(folder.rglob("*.parquet"))
     }
-    content = schema.combine_hashes((name, entry["sha256"]) for name, entry in files.items())
+    content = combine_hashes((name, entry["sha256"]) for name, entry in files.items())
     manifest = {"format_version": schema.FORMAT_VERSION, "content_sha256": content, "files": files, **fields}
     (folder / schema.MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True))

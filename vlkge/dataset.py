@@ -35,12 +35,17 @@ class TypeInfo:
 
 @dataclass(frozen=True)
 class RelationInfo:
-    """What is said of one relation: the types it joins, the sentence that asks for its tail, its inverse."""
+    """What is said of one relation: the types it joins, the sentence that asks for its tail, its inverse.
+
+    `evaluated` is False for relations that are learned from and never asked for.
+    """
 
     domain: str
     range: str
     prompt: str | None
     inverse: str | None
+    functional: bool = False
+    evaluated: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -151,12 +151,14 @@ class QueryGroup:
 
 
 def query_groups(protocol: EvaluationProtocol, dataset: Dataset, split: str) -> list[QueryGroup]:
-    """Every query of a split, grouped so that one candidate matrix serves each group."""
+    """Every query of a split whose relation is evaluated, grouped so that one candidate matrix serves each group."""
     triples = dataset.triples[split]
     groups = []
     for direction in protocol.directions(dataset):
         anchor, answer = (HEAD, TAIL) if direction == "tail" else (TAIL, HEAD)
         for relation in torch.unique(triples[:, RELATION]).tolist():
+            if not dataset.relation_info[dataset.relations[relation]].evaluated:
+                continue
             rows = triples[triples[:, RELATION] == relation]
             rows = rows[rows[:, anchor].argsort(stable=True)]
             candidates = protocol.candidates(dataset, split, relation, direction)

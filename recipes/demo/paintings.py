@@ -259,7 +259,7 @@ def _attributes(facts: Facts, listed: list[Listed], source: str) -> Iterator[Ent
     for genre in sorted({item.work.genre for item in listed}):
         yield _entity("genre", genre, genre.replace("-", " "), source)
     for year in sorted(years):
-        yield _entity("year", str(year), str(year), source)
+        yield _entity("date", str(year), str(year), source)
 
 
 def _entity(
@@ -281,7 +281,7 @@ def _of_painter(slug: str, painter: Painter, source: str) -> Iterator[Entity | T
         if event.place:
             yield Triple(artist, f"{verb}In", f"place:{event.place}", source)
         if event.year:
-            yield Triple(artist, f"{verb}OnDate", f"year:{event.year}", source)
+            yield Triple(artist, f"{verb}OnDate", f"date:{event.year}", source)
     for teacher in painter.teachers:
         yield Triple(artist, "isPupilOf", f"artist:{teacher}", source)
         yield Triple(f"artist:{teacher}", "isTeacherOf", artist, source)
@@ -296,4 +296,4 @@ def _of_work(artist: str, work: Work, image: str | None, source: str) -> Iterato
     yield Triple(artwork, "isCreatedByArtist", f"artist:{artist}", source)
     yield Triple(artwork, "hasStyle", f"style:{work.style}", source)
     yield Triple(artwork, "belongsToGenre", f"genre:{work.genre}", source)
-    yield Triple(artwork, "isCreatedInYear", f"year:{work.year}", source)
+    yield Triple(artwork, "isCreatedInYear", f"date:{work.year}", source)

@@ -1,7 +1,9 @@
 import pytest
 
 from mkg_builder.errors import DataError
-from mkg_builder.graph import Entity, KnowledgeGraph, Relation, Triple
+from mkg_builder.graph import Entity, Relation, Triple
+from mkg_builder.knowledge_graph import KnowledgeGraph
+from mkg_builder.triples import Triples
 
 ENTITIES = {e: Entity(e, e.partition(":")[0], e) for e in ("artwork:a", "artist:x")}
 RELATIONS = {"by": Relation("by", "artwork", "artist")}
@@ -9,8 +11,8 @@ BY = Triple("artwork:a", "by", "artist:x", "s")
 
 
 def test_a_graph_that_fits_together_is_accepted() -> None:
-    graph = KnowledgeGraph(ENTITIES, RELATIONS, (BY,))
-    assert (graph.count_triples(), graph.count_entities()) == ({"by": 1}, {"artwork": 1, "artist": 1})
+    graph = KnowledgeGraph(ENTITIES, RELATIONS, Triples.of([BY]))
+    assert (graph.triples.count(), graph.count_entities()) == ({"by": 1}, {"artwork": 1, "artist": 1})
 
 
 @pytest.mark.parametrize(
@@ -24,4 +26,4 @@ def test_a_graph_that_fits_together_is_accepted() -> None:
 )
 def test_a_graph_that_does_not_is_refused(triples: tuple[Triple, ...], said: str) -> None:
     with pytest.raises(DataError, match=said):
-        KnowledgeGraph(ENTITIES, RELATIONS, triples)
+        KnowledgeGraph(ENTITIES, RELATIONS, Triples.of(triples))

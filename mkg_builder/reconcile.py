@@ -1,0 +1,216 @@
+"""Where sources disagree or speak loosely: one entity under two names, places, dates, conflicts, contradictions."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from mkg_builder.dates import bounds, period
+from mkg_builder.facts import Facts
+from mkg_builder.graph import Entity, Triple, entity_type, merge_entities
+from mkg_builder.places import country_id, country_name, country_of, refusal
+from mkg_builder.recipe import BinRule, CleaningRecipe, Recipe
+from mkg_builder.triples import Triples
+from mkg_builder.unions import clusters
+
+IN_COUNTRY = "isInCountry"
+"""What a source says of a place that it knows the country of."""
+
+
+def merge_aliases(facts: Facts, rules: CleaningRecipe) -> Facts:
+    """One entity where the recipe, or an identifier that may belong to only one thing, says that two are the same.
+
+    The smallest id stands for all; the others become its aliases, by id among its `same_as`.
+    """
+    groups = [(name, *others) for name, others in rules.merge.items()]
+    holders: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, entity in facts.entities.items():
+        for identifier in entity.same_as:
+            if identifier.partition(":")[0] in rules.merge_by:
+                holders[entity.type, identifier].append(name)
+    groups += [tuple(names) for names in holders.values()]
+    canonical = {
+        name: first for name, first in clusters(groups).items() if name in facts.entities and first in facts.entities
+    }
+    renamed = {name: first for name, first in canonical.items() if name != first}
+    if not renamed:
+        return facts
+    kept = (entity for name, entity in facts.entities.items() if name not in renamed)
+    moved = (_as(facts.entities[name], first) for name, first in sorted(renamed.items()))
+    return replace(
+        facts,
+        entities=merge_entities((*kept, *moved)),
+        triples=facts.triples.renamed(renamed),
+        literals=tuple(replace(said, entity=renamed.get(said.entity, said.entity)) for said in facts.literals),
+    )
+
+
+def _as(entity: Entity, canonical: str) -> Entity:
+    same_as = tuple(sorted({*entity.same_as, entity.id}))
+    return replace(entity, id=canonical, same_as=same_as, aliases=(*entity.aliases, entity.label))
+
+
+def to_countries(facts: Facts, rules: CleaningRecipe) -> Facts:
+    """Places become the countries that they lie in today: by what a source says of the place, else by its name."""
+    triples = facts.triples
+    chosen = triples.of_relation(rules.countries) & triples.of_type("place")[triples.tail]
+    stated = _countries_stated(facts)
+    countries, tails = {}, {}
+    for code in np.unique(triples.tail[chosen]).tolist():
+        place = facts.entities[triples.ids[code]]
+        country = stated.get(place.id) or country_of(place.label)
+        if country is not None:
+            tails[code], name = country_id(country), country_name(country)
+            known = (f"iso3166:{country}",)
+            countries[place.id] = Entity(tails[code], "country", name, name, same_as=known, sources=place.sources)
+    lost = chosen & ~np.isin(triples.tail, list(tails))
+    named = replace(
+        facts, triples=triples.restated(chosen & ~lost, tails), entities=_with(facts.entities, countries.values())
+    )
+    return named.without_triples(lost, "countries", lambda t: _no_country(facts.entities[t.tail].label))
+
+
+def _no_country(place: str) -> str:
+    return refusal(place) or f"no country is known for {place}"
+
+
+def _with(entities: Mapping[str, Entity], more: Iterable[Entity]) -> dict[str, Entity]:
+    return merge_entities((*entities.values(), *more))
+
+
+def _countries_stated(facts: Facts) -> dict[str, str]:
+    """Place -> the ISO code of its country, where a source names it; the smallest code where several do."""
+    codes = {
+        name: identifier.partition(":")[2]
+        for name, entity in facts.entities.items()
+        for identifier in entity.same_as
+        if identifier.startswith("iso3166:")
+    }
+    stated: dict[str, str] = {}
+    for triple in facts.triples.where(facts.triples.of_relation({IN_COUNTRY})):
+        code = codes.get(triple.tail)
+        if code is not None:
+            stated[triple.head] = min(code, stated.get(triple.head, code))
+    return stated
+
+
+def resolve_conflicts(facts: Facts, recipe: Recipe) -> Facts:
+    """Where sources differ on what can be only one thing, the recipe's preferred source is right; each loss is listed.
+
+    Dates agree when both may name the same year; then the preferred source's stands, and the other is a duplicate.
+    """
+    functional = [name for name, relation in recipe.relations.items() if relation.functional]
+    functional += [name for name, rule in recipe.cleaning.bins.items() if rule.into in functional]
+    triples, prefer = facts.triples, recipe.cleaning.prefer
+    rank = np.array([prefer.index(name) if name in prefer else len(prefer) for name in triples.sources], np.int32)
+    places = np.flatnonzero(triples.of_relation(functional))
+    order = np.lexsort((triples.tail[places], triples.source[places], rank[triples.source[places]],
+                        triples.relation[places], triples.head[places]))  # fmt: skip
+    places = places[order]
+    kept: dict[tuple[int, int], int] = {}
+    doomed, agreeing, against = np.zeros(len(triples), bool), np.zeros(len(triples), bool), {}
+    for place in places.tolist():
+        first = kept.setdefault((int(triples.head[place]), int(triples.relation[place])), place)
+        tail, other = triples.ids[triples.tail[place]], triples.ids[triples.tail[first]]
+        if tail != other and _agree(tail, other, recipe.cleaning.circa_years):
+            agreeing[place] = True
+        elif tail != other:
+            doomed[place] = True
+            key = (triples.ids[triples.head[place]], triples.relations[triples.relation[place]])
+            against[key] = f"{triples.sources[triples.source[first]]} says {other}"
+    resolved = facts.without_triples(doomed, "conflict", lambda t: f"{t.source}; {against[t.head, t.relation]}")
+    return resolved.taking(agreeing[~doomed], "duplicate")
+
+
+def _agree(one: str, other: str, circa: int) -> bool:
+    if entity_type(one) != "date" or entity_type(other) != "date":
+        return False
+    first, second = (bounds(name.partition(":")[2], circa) for name in (one, other))
+    return first is not None and second is not None and first[0] <= second[1] and second[0] <= first[1]
+
+
+def drop_contradictions(facts: Facts, rules: CleaningRecipe) -> Facts:
+    """Nobody dies before he is born: both dates go, since either may be the wrong one."""
+    triples, doomed = facts.triples, np.zeros(len(facts.triples), bool)
+    for earlier, later in rules.in_order.items():
+        firsts = _years(triples, earlier, rules.circa_years)
+        lasts = _years(triples, later, rules.circa_years)
+        wrong = {head for head in firsts.keys() & lasts.keys() if firsts[head][0] > lasts[head][1]}
+        doomed |= triples.of_relation({earlier, later}) & np.isin(triples.head, list(wrong))
+    return facts.without_triples(doomed, "contradiction", lambda t: f"{t.relation} contradicts its counterpart")
+
+
+def _years(triples: Triples, relation: str, circa: int) -> dict[int, tuple[int, int]]:
+    """Head -> the first and last year that its dates under a relation allow."""
+    years: dict[int, tuple[int, int]] = {}
+    for place in np.flatnonzero(triples.of_relation({relation})).tolist():
+        span = bounds(triples.ids[triples.tail[place]].partition(":")[2], circa)
+        if span is not None and entity_type(triples.ids[triples.tail[place]]) == "date":
+            known = years.get(int(triples.head[place]), span)
+            years[int(triples.head[place])] = (min(span[0], known[0]), max(span[1], known[1]))
+    return years
+
+
+def drop_cycles(facts: Facts, rules: CleaningRecipe) -> Facts:
+    """Nobody is his own teacher's teacher: where a relation runs in a circle, all of the circle goes."""
+    triples, doomed = facts.triples, np.zeros(len(facts.triples), bool)
+    for relation in rules.acyclic:
+        places = np.flatnonzero(triples.of_relation({relation}))
+        ends = (triples.head[places], triples.tail[places])
+        size = len(triples.ids)
+        graph = csr_array((np.ones(len(places), np.int8), ends), shape=(size, size))
+        circle = connected_components(graph, connection="strong")[1]
+        doomed[places] = circle[ends[0]] == circle[ends[1]]
+    return facts.without_triples(doomed, "cycle", lambda t: f"{t.relation} runs in a circle")
+
+
+def bin_dates(facts: Facts, rules: CleaningRecipe) -> Facts:
+    """Dates become years or longer periods, half open: 1850 belongs to 1850-1900, 1900 does not.
+
+    A date that does not lie wholly in one period (a century in half-century bins, "c. 1850") is dropped.
+    """
+    for relation, rule in rules.bins.items():
+        facts = _bin(facts, relation, rule, rules.circa_years)
+    return facts
+
+
+def _bin(facts: Facts, relation: str, rule: BinRule, circa: int) -> Facts:
+    triples = facts.triples
+    chosen = triples.of_relation({relation}) & triples.of_type("date")[triples.tail]
+    periods, tails = {}, {}
+    for code in np.unique(triples.tail[chosen]).tolist():
+        date = triples.ids[code]
+        start = period(date.partition(":")[2], rule.years, circa)
+        if start is not None:
+            label = str(start) if rule.years == 1 else f"{start}-{start + rule.years}"
+            tails[code] = f"{rule.type}:{label}"
+            periods[date] = Entity(tails[code], rule.type, label, label, sources=facts.entities[date].sources)
+    vague = chosen & ~np.isin(triples.tail, list(tails))
+    binned = replace(
+        facts,
+        triples=triples.restated(chosen & ~vague, tails, rule.into),
+        entities=_with(facts.entities, periods.values()),
+    )
+    return binned.without_triples(vague, "bins", f"not wholly in one period of {rule.years} years")
+
+
+def mirror(facts: Facts, recipe: Recipe) -> Facts:
+    """State the inverse of every fact whose relation has one."""
+    more = [
+        Triple(triple.tail, inverse, triple.head, triple.source)
+        for name, relation in recipe.relations.items()
+        if (inverse := relation.inverse) is not None
+        for triple in facts.triples.where(facts.triples.of_relation({name}))
+    ]
+    known = {(t.head, t.relation, t.tail) for t in facts.triples.where(facts.triples.of_relation(_mirrored(recipe)))}
+    new = Triples.of(t for t in more if (t.head, t.relation, t.tail) not in known)
+    gone = Counter(facts.gone)
+    gone["mirrored"] -= len(new)  # what is added is gone the other way round, so that the sums hold
+    return replace(facts, triples=facts.triples.joined(new), gone=gone)
+
+
+def _mirrored(recipe: Recipe) -> set[str]:
+    return {name for name, relation in recipe.relations.items() if relation.inverse is not None}
