@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import requests
 
+from mkg_builder import schema
+from mkg_builder.build import Job, build
+from mkg_builder.checks import check_release
 from mkg_builder.context import SnapshotContext
-from mkg_builder.graph import Entity, Statement, Triple
+from mkg_builder.graph import SPLITS, Entity, Statement, Triple
 from mkg_builder.http import Client
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.sources.wikiart import WikiArt, WikiArtOptions
@@ -148,3 +151,19 @@ def test_drifting_records_are_never_a_crash_and_what_is_lost_is_written_down(wor
     assert len(works) == world["artworks"]
     assert len(wrong) == len(works) - 1  # one work has no record of its own
     assert reading.observations.leftovers["wikiart"]
+
+
+def test_the_recipe_of_v2_builds_a_release_without_errors(
+    small_world: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ACCESS_CODE, small_world["access_code"])
+    monkeypatch.setenv(SECRET_CODE, small_world["secret_code"])
+    overrides = ("cleaning.require_image=false", "cleaning.min_frequency={}")
+    report = build(Job("wikiart-v2", tmp_path, endpoints={"wikiart": small_world["wikiart"]}, overrides=overrides))
+    assert [finding for finding in check_release(report.release) if finding.level == "error"] == []
+    counted = Counter(
+        relation for split in SPLITS
+        for relation in schema.read_table(report.release, "triples", split, columns=["relation"])["relation"].to_pylist()
+    )  # fmt: skip
+    assert counted["isCreatedByArtist"] == counted["isCreatedInYear"] > 30
+    assert counted["wasBornOnDate"] == counted["wasBornIn"] == 3
