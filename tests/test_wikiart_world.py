@@ -161,9 +161,7 @@ def test_the_recipe_of_v2_builds_a_release_without_errors(
     overrides = ("cleaning.require_image=false", "cleaning.min_frequency={}")
     report = build(Job("wikiart-v2", tmp_path, endpoints={"wikiart": small_world["wikiart"]}, overrides=overrides))
     assert [finding for finding in check_release(report.release) if finding.level == "error"] == []
-    counted = Counter(
-        relation for split in SPLITS
-        for relation in schema.read_table(report.release, "triples", split, columns=["relation"])["relation"].to_pylist()
-    )  # fmt: skip
+    tables = [schema.read_table(report.release, "triples", split, columns=["relation"]) for split in SPLITS]
+    counted = Counter(relation for table in tables for relation in table["relation"].to_pylist())
     assert counted["isCreatedByArtist"] == counted["isCreatedInYear"] > 30
     assert counted["wasBornOnDate"] == counted["wasBornIn"] == 3
