@@ -181,11 +181,11 @@ def build(job: Job, advance: Progress | None = None) -> BuildReport:
         sizes = {split: len(part) for split, part in parts.items()}
         findings = expectation_findings(recipe, graph.count_entities(), graph.triples.count(), sizes, strict=not marks)
         raise_on_errors(findings)
-        leftovers = {name: sorted(fields) for name, fields in observations.leftovers.items()}
+        findings += [Finding("warning", "source", note) for note in observations.notes]
         account = {"read": read, "kept": len(graph.triples), "gone": dict(sorted(facts.gone.items()))}
         draft = Draft(
             recipe, workshop.version(), marks, graph, parts, pictures,
-            lambda picture: _bytes(snapshot, picture), snapshot.describe(), leftovers, account,
+            lambda picture: _bytes(snapshot, picture), snapshot.describe(), observations, account,
             _vectors(workshop, graph),
         )  # fmt: skip
         release = job.workspace / "releases" / f"{recipe.name}-{draft.version}"
@@ -227,6 +227,7 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
                 literals.append(statement)
         seen.dropped += context.observations.dropped
         seen.leftovers |= context.observations.leftovers
+        seen.notes += [f"{name}: {note}" for note in context.observations.notes]
     if not len(workshop.snapshot):
         raise DataError(
             f"{workshop.snapshot.folder}: nothing was fetched yet: "

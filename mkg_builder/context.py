@@ -110,8 +110,8 @@ class SnapshotContext(SourceContext):
             pool.shutdown(cancel_futures=True)  # what is queued is not asked any more
 
     @override
-    def put(self, key: str, body: bytes, media_type: str) -> None:
-        self._snapshot.put(Answer(key, 200, body, media_type))
+    def put(self, key: str, body: bytes, media_type: str, status: int = 200) -> None:
+        self._snapshot.put(Answer(key, status, body, media_type))
 
     @override
     def put_file(self, key: str, path: Path, media_type: str) -> None:
@@ -132,6 +132,14 @@ class SnapshotContext(SourceContext):
     @override
     def leftover(self, field_name: str) -> None:
         self.observations.leftovers.setdefault(self.name, set()).add(field_name)
+
+    @override
+    def note(self, text: str) -> None:
+        self.observations.notes.append(text)
+
+    @override
+    def fail(self, line: str) -> None:
+        self.failures.append(line)
 
     @override
     def progress(self, done: int, total: int | None) -> None:

@@ -148,6 +148,8 @@ class Client:
 
     def _once(self, request: Request, budget: _Budget) -> Answer:
         url, reply = self._follow(request, budget)
+        if reply.status >= 400 and request.final and request.final.encode() in reply.body:
+            return Answer(request.key, reply.status, reply.body, media_type_of(reply))
         require_quota(url, reply)
         if request.query:
             require_time(url, reply.status, reply.body)

@@ -54,3 +54,9 @@ def _flatten(picture: Image.Image) -> Image.Image:
         # 16-bit greyscale: convert("RGB") would clip instead of scale
         return picture.convert("I").point([i / 256 for i in range(65536)], "L").convert("RGB")
     return picture.convert("RGB")
+
+
+def looks_whole(data: bytes) -> bool:
+    """Whether bytes begin as one of `FORMATS` and reach that format's own end; decodes nothing."""
+    ends = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND", b"GIF8": b"\x3b", b"RIFF": b""}
+    return any(data.startswith(start) and end in data for start, end in ends.items())

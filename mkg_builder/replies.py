@@ -49,6 +49,8 @@ def require_quota(url: str, reply: Reply) -> None:
 
 def require_usable(request: Request, reply: Reply, media_type: str) -> None:
     """Refuse a success that is not what was asked for: a login page, a cut document."""
+    if reply.status == 200 and request.holds and request.holds.encode() not in reply.body:
+        raise PassingError(f"an answer without {request.holds!r}")
     if reply.status != 200 or not (request.accept or request.query):
         return
     accept = request.accept or "application/"

@@ -59,6 +59,8 @@ class Request:
         query: a SPARQL query, sent to `url` by POST; a plain GET when empty.
         secrets: parameters added to the address at the moment of asking, and shown nowhere: not in the key,
             a log, an error or a file.
+        holds: a text that a good answer holds; one without it (a login page, a check for robots) is asked again.
+        final: a text by which a failing answer shows that asking again is useless; it then is the answer.
     """
 
     key: str
@@ -67,6 +69,8 @@ class Request:
     accept: str = ""
     query: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    holds: str = ""
+    final: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +127,8 @@ class SourceContext(ABC):
         """The answers to many requests, in their order, several asked at a time."""
 
     @abstractmethod
-    def put(self, key: str, body: bytes, media_type: str) -> None:
-        """Keep an answer that a file or a program gave."""
+    def put(self, key: str, body: bytes, media_type: str, status: int = 200) -> None:
+        """Keep an answer that a file or a program gave, or one that was asked for and judged."""
 
     @abstractmethod
     def put_file(self, key: str, path: Path, media_type: str) -> None:
@@ -145,6 +149,14 @@ class SourceContext(ABC):
     @abstractmethod
     def leftover(self, field_name: str) -> None:
         """Report a field that the source sent and nobody reads, once per name."""
+
+    @abstractmethod
+    def note(self, text: str) -> None:
+        """Say, while reading, what a user of the release should know of this source: what it could not give."""
+
+    @abstractmethod
+    def fail(self, line: str) -> None:
+        """Say, while fetching, what could not be had and when to ask again; the rest goes on."""
 
     @abstractmethod
     def progress(self, done: int, total: int | None) -> None:
@@ -182,6 +194,7 @@ class Observations:
 
     dropped: list[Dropped] = field(default_factory=list)
     leftovers: dict[str, set[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 Progress = Callable[[str, int, int | None], None]

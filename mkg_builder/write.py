@@ -25,7 +25,7 @@ from mkg_builder.images import BrokenPicture, Picture
 from mkg_builder.knowledge_graph import KnowledgeGraph
 from mkg_builder.recipe import Recipe, canonical
 from mkg_builder.shards import ROW_GROUP, Rows, write_rows, write_triples, write_vectors
-from mkg_builder.source import Vectors
+from mkg_builder.source import Observations, Vectors
 from mkg_builder.statistics import availability, entity_splits
 from mkg_builder.triples import Triples
 
@@ -42,7 +42,7 @@ class Draft:
         pictures: entity id -> its verified picture, or why there is none.
         picture_bytes: the bytes of a verified picture.
         snapshot: what the manifest says of the answers this was made from.
-        leftovers: source -> fields that it sent and nobody read.
+        observations: what reading brought to light: fields that nobody read, what a source could not give.
         account: what became of the triples read: `read`, `kept`, and `gone` by rule.
         vectors: the feature vectors that the sources publish, in pieces.
     """
@@ -55,7 +55,7 @@ class Draft:
     pictures: Mapping[str, Picture | BrokenPicture]
     picture_bytes: Callable[[Picture], bytes]
     snapshot: Mapping[str, Any]
-    leftovers: Mapping[str, Sequence[str]]
+    observations: Observations
     account: Mapping[str, Any]
     vectors: Iterable[Vectors] = ()
 
@@ -222,7 +222,8 @@ def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
         "recipe": canonical(draft.recipe),
         "snapshot": dict(draft.snapshot),
         "triples": dict(draft.account),
-        "leftovers": {source: sorted(fields) for source, fields in sorted(draft.leftovers.items())},
+        "leftovers": {source: sorted(fields) for source, fields in sorted(draft.observations.leftovers.items())},
+        "notes": draft.observations.notes,
         "versions": {
             "mkg_builder": __version__,
             "pillow": PIL.__version__,

@@ -37,7 +37,8 @@ COMMON_FLOOR = {"durable", "errors", "registry", "schema", "picture", "terminal"
 """What vlkge may use of mkg_builder."""
 
 DATA_SETS = re.compile(r"wikiart|wn9|\bdemo\b", re.IGNORECASE)
-KNOWS_A_SITE = {"mkg_builder/sources/wikiart.py"}  # a source is about its site
+KNOWS_A_SITE = {str(path.relative_to(ROOT)) for path in LIBRARY if path.match("sources/wikiart*.py")}
+"""A source is about its site."""
 
 
 def imports(path: Path) -> Iterator[str]:
