@@ -18,9 +18,9 @@ LIBRARY = sorted([*(ROOT / "mkg_builder").rglob("*.py"), *(ROOT / "vlkge").rglob
 SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
-    "__main__", "cli", "build", "summary", "checks", "write", "card", "statistics", "split", "images", "sources",
-    "clean", "context", "http", "snapshot", "source", "recipe", "strict", "schema", "picture", "graph", "terminal",
-    "registry", "durable", "errors",
+    "__main__", "cli", "build", "summary", "checks", "write", "card", "statistics", "split", "images",
+    "near_duplicates", "sources", "clean", "context", "http", "snapshot", "source", "recipe", "strict", "schema",
+    "picture_pool", "picture_worker", "picture", "graph", "terminal", "registry", "durable", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
