@@ -65,7 +65,7 @@ def _clusters(values: Array, distance: int) -> Array:
         if waiting > len(values):
             labels = _merge(labels, heads, tails)
             heads, tails, waiting = [], [], 0
-    return _merge(labels, heads, tails)
+    return _merge(labels, heads, tails) if heads else labels
 
 
 def _merge(labels: Array, heads: list[Array], tails: list[Array]) -> Array:

@@ -22,6 +22,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 300_000_000
 """The largest originals of public collections have about 250 million pixels."""
 
+BOMB_PIXELS, BOMB_RATIO = 16_000_000, 1000
+"""So many pixels, and so many a byte: the flattest JPEG reaches 200 a byte, 169 million pixels in 20 kB over 8,000."""
+
 MAX_EXIF = 2**16
 """Bytes; what one segment of a JPEG can hold. Pillow copies every tag out of it, wherever the tags point."""
 
@@ -54,10 +57,10 @@ def decode_picture(data: bytes, name: str = "picture", max_pixels: int = MAX_PIX
     if kind is None:
         raise PictureError(f"{name}: not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture")
     if not looks_whole(data):
-        raise PictureError(f"{name}: cut short, the end of the {kind} file is missing")
+        raise PictureError(f"{name}: truncated, the end of the {kind} file is missing")
     try:
         picture = Image.open(io.BytesIO(data), formats=(kind,))
-        _require_moderate(picture, max_pixels)
+        _require_moderate(picture, len(data), max_pixels)
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
         return _flatten(picture)
@@ -141,11 +144,13 @@ def _colour_table(flags: int) -> int:
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _require_moderate(picture: Image.Image, max_pixels: int) -> None:
+def _require_moderate(picture: Image.Image, size: int, max_pixels: int) -> None:
     """Refuse by the header what would cost too much to decode."""
     width, height = picture.size
     if width * height > max_pixels:
         raise PictureError(f"{width} x {height} pixels, more than {max_pixels:,}")
+    if width * height > max(BOMB_PIXELS, size * BOMB_RATIO):
+        raise PictureError(f"{width} x {height} pixels in {size:,} bytes, a decompression bomb")
     exif = max(len(picture.info.get("exif", b"")), len(picture.info.get("Raw profile type exif", "")) // 2)
     if exif > MAX_EXIF:
         raise PictureError(f"{exif:,} bytes of EXIF, more than {MAX_EXIF:,}")

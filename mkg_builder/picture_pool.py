@@ -51,8 +51,13 @@ class PicturePool:
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
 
     def __enter__(self) -> Self:
-        for _ in range(self._size):
-            self._idle.put(_Worker(self._caps))
+        try:
+            for _ in range(self._size):
+                self._idle.put(_Worker(self._caps))
+        except BaseException:
+            while not self._idle.empty():
+                self._idle.get().stop()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -42,8 +42,9 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     if not line.endswith(b"\n"):
         return None
     header: dict[str, Any] = json.loads(line)
-    body = stream.read(header["bytes"])
-    return (header, body) if len(body) == header["bytes"] else None
+    size = header.pop("bytes")
+    body = stream.read(size)
+    return (header, body) if len(body) == size else None
 
 
 def main() -> None:

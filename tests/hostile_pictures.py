@@ -68,7 +68,7 @@ REFUSED = {
     "Decompressed data too large": png(8, 8, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100_000_000)))),
     "too large for PngImagePlugin": png(8, 8, chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(100_000_000)))),
     "bytes of EXIF": png(8, 8, chunk(b"eXIf", greedy_exif(4_000_000))),
-    "cut short": jpeg_segments(*[(0xFE, b"")] * 20_000),
+    "truncated": jpeg_segments(*[(0xFE, b"")] * 20_000),
     "header is damaged": encoded(photo(), "PNG").replace(b"IHDR\0", b"IHDR\1"),
 }
 """By what their refusal says."""
