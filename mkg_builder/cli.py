@@ -63,8 +63,9 @@ def fetch(
 ) -> None:
     """Fetch a recipe's sources into its snapshot; run it again to go on where it stopped."""
     from mkg_builder import build as spine
+    from mkg_builder.workshop import Job
 
-    job = spine.Job(recipe, workspace, limit, False, _pairs(endpoint), tuple(override or ()), contact, files)
+    job = Job(recipe, workspace, limit, False, _pairs(endpoint), tuple(override or ()), contact, files)
     with terminal.progress_bar(quiet) as advance:
         report = spine.fetch(job, advance)
     if as_json:
@@ -89,8 +90,9 @@ def build(
     """Build a release from a recipe: fetch what is missing, clean, split, check, write."""
     from mkg_builder import build as spine
     from mkg_builder.summary import summarise
+    from mkg_builder.workshop import Job
 
-    job = spine.Job(recipe, workspace, limit, offline, _pairs(endpoint), tuple(override or ()), contact, files)
+    job = Job(recipe, workspace, limit, offline, _pairs(endpoint), tuple(override or ()), contact, files)
     with terminal.progress_bar(quiet) as advance:
         report = spine.build(job, advance)
     if not quiet:
