@@ -1,3 +1,4 @@
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mkg_builder.errors import HostClosedError, TooExpensiveError, UpstreamError
 from mkg_builder.http import Client, Patience
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Request
+from tests.faultd import ok, serving, silence
 from tests.site import Site, answer
 
 BASE = "http://127.0.0.1:1"
@@ -119,6 +121,17 @@ def test_many_requests_are_taken_up_only_as_answers_are_taken(snapshot: Snapshot
     next(answers)
     answers.close()
     assert len(site.asked) <= AHEAD + 2
+
+
+def test_a_run_that_ends_early_does_not_wait_for_what_is_under_way(snapshot: Snapshot) -> None:
+    keep_one(snapshot)
+    closed = {"/1": ok(b"", 503, Retry_After="99999")}
+    with serving({f"/{n}": silence(20) for n in range(2, 9)} | closed) as (base, _):
+        asking = SnapshotContext("s", Path(), snapshot, {}, client=Client(None, ["127.0.0.1:*"], {}))
+        start = time.monotonic()
+        with pytest.raises(HostClosedError):
+            list(asking.get_all([Request(f"s:/{n}", f"{base}/{n}") for n in range(1, 9)]))
+    assert time.monotonic() - start < 5
 
 
 def test_an_endpoint_has_no_trailing_slash_and_a_leftover_is_noted_once(snapshot: Snapshot) -> None:
