@@ -103,13 +103,15 @@ class Workshop:
         part = self.recipe.sources[name]
         context = SnapshotContext(
             name, self.folder, self.snapshot, self.endpoints, self.job.limit,
-            self._client(part) if online and part.endpoints else None, self.advance,
+            self._client(name) if online and part.endpoints else None, self.advance,
         )  # fmt: skip
         context.files = self.job.files
         return context
 
-    def _client(self, part: SourceRecipe) -> Client:
+    def _client(self, name: str) -> Client:
+        part = self.recipe.sources[name]
         hosts = [urlsplit(self.endpoints[name]).netloc for name in part.endpoints]
         if all(self.endpoints[name] == url for name, url in part.endpoints.items()):
             hosts += part.hosts  # a stand-in server must not lead us to the live hosts
-        return Client(self.job.contact, hosts, part.limits)
+        limits = {**self.sources[name].limits, **part.limits}
+        return Client(self.job.contact, hosts, limits, memory=self.snapshot.folder / "asked.log")
