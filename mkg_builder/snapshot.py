@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 import zlib
@@ -27,17 +28,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mkg_builder.addresses import is_loopback
-from mkg_builder.durable import file_sha256, sync_folder, write_durably
+from mkg_builder.durable import copy_durably, file_sha256, sync_folder, write_durably
 from mkg_builder.errors import DataError, LockedError, StorageError, UsageError
 from mkg_builder.source import Answer
 
 LEAST_FREE = 16 * 2**20
 """Bytes that must be free before anything is fetched."""
 
+_CHECK = b', "check": '
+
 OPENING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One line of the journal."""
 
@@ -63,16 +66,18 @@ class Snapshot:
             self._load()
 
     def _load(self) -> None:
-        data = self._journal.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]  # a torn last line was never committed
-        for number, line in enumerate(whole.splitlines(), 1):
-            record = _parsed(line)
-            if record is None:
-                raise DataError(
-                    f"{self._journal}: line {number} is damaged; delete that line, the next run asks it again"
-                )
-            self._records[record.key] = record
-        self._loaded = len(whole)
+        self._loaded = 0
+        with self._journal.open("rb") as journal:
+            for number, line in enumerate(journal, 1):
+                if not line.endswith(b"\n"):  # a torn last line was never committed
+                    break
+                record = _parsed(line)
+                if record is None:
+                    raise DataError(
+                        f"{self._journal}: line {number} is damaged; delete that line, the next run asks it again"
+                    )
+                self._records[record.key] = record
+                self._loaded += len(line)
 
     @contextmanager
     def writing(self) -> Iterator["Snapshot"]:
@@ -103,7 +108,7 @@ class Snapshot:
                 self._file = None
 
     def _require_own(self) -> None:
-        for name in ("objects", "journal.jsonl", "lock", "origin.json"):
+        for name in ("objects", "journal.jsonl", "lock", "origin.json", "asked.log"):
             if (self.folder / name).is_symlink():
                 raise StorageError(f"{self.folder / name} is a symbolic link, which is not written through; remove it")
 
@@ -158,17 +163,52 @@ class Snapshot:
 
         The same answer again changes nothing; another answer to the same question takes the old one's place.
         """
-        if self._file is None:
-            raise UsageError(f"{self.folder} is not open for writing")
-        file = self._file
-        if file is None:
-            raise UsageError(f"{self.folder} is not open for writing")
+        self._handle()
         digest = hashlib.sha256(answer.body).hexdigest()
         self._write_object(digest, answer.body)
-        known = self._records.get(answer.key)
-        if known and (known.status, known.sha256, known.media_type) == (answer.status, digest, answer.media_type):
+        self._commit(Record(answer.key, answer.status, digest, len(answer.body), answer.media_type, int(time.time())))
+
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        """Keep a file as an answer without reading it into memory; else as `put`."""
+        self._handle()
+        (self.folder / "objects").mkdir(exist_ok=True)
+        copy = copy_durably(path, self.folder / "objects")
+        try:
+            digest, size = file_sha256(copy), copy.stat().st_size
+            target = self._object(digest)
+            target.parent.mkdir(exist_ok=True)
+            copy.replace(target)
+            sync_folder(target.parent)
+            sync_folder(target.parent.parent)
+        finally:
+            copy.unlink(missing_ok=True)
+        self._commit(Record(key, 200, digest, size, media_type, int(time.time())))
+
+    def file(self, key: str) -> Path | None:
+        """The object that holds an answer, its bytes verified; None as for `get`."""
+        record = self._records.get(key)
+        if record is None:
+            return None
+        path = self._object(record.sha256)
+        if path.is_file() and file_sha256(path) == record.sha256:
+            return path
+        del self._records[key]
+        return None
+
+    def _handle(self) -> int:
+        if self._file is None:
+            raise UsageError(f"{self.folder} is not open for writing")
+        return self._file
+
+    def _commit(self, record: Record) -> None:
+        """Write the journal line of an answer whose object is safe; none where the same line stands already."""
+        file, known = self._handle(), self._records.get(record.key)
+        if known and (known.status, known.sha256, known.media_type) == (
+            record.status,
+            record.sha256,
+            record.media_type,
+        ):
             return
-        record = Record(answer.key, answer.status, digest, len(answer.body), answer.media_type, int(time.time()))
         with self._appending:
             self._append(file, _line(record))
             self._records[record.key] = record
@@ -237,20 +277,18 @@ def _words(endpoints: Mapping[str, str]) -> str:
 
 
 def _line(record: Record) -> bytes:
-    """A record as its line, with a checksum over the rest of it: a flipped bit may leave valid JSON."""
-    fields = asdict(record)
-    return json.dumps({**fields, "check": _checksum(fields)}, sort_keys=True).encode() + b"\n"
+    """A record as its line, with a checksum over what stands before it: a flipped bit may leave valid JSON."""
+    text = json.dumps(asdict(record), sort_keys=True).encode()[:-1]
+    return b"%s%s%d}\n" % (text, _CHECK, zlib.crc32(text))
 
 
 def _parsed(line: bytes) -> Record | None:
     """The record of a line; None when the line is damaged. Lines without a checksum are of older versions."""
+    text, found, _ = line.rpartition(_CHECK)
     try:
         fields = json.loads(line)
-        check = fields.pop("check", None)
-        return Record(**fields) if check in (None, _checksum(fields)) else None
-    except (ValueError, TypeError, AttributeError):
+        if found and fields.pop("check") != zlib.crc32(text):
+            return None
+        return Record(**{**fields, "media_type": sys.intern(fields["media_type"])})
+    except (ValueError, TypeError, KeyError):
         return None
-
-
-def _checksum(fields: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(fields, sort_keys=True).encode())

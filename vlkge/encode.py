@@ -19,6 +19,7 @@ from vlkge.encoders import Encoder, EncoderInfo, Input, Modality, Vectors, resol
 from vlkge.errors import DatasetError, FeaturesError
 from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped, require_replaceable, save_features
 from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
+from vlkge.published import PUBLISHED, published_features
 
 DEFAULT_ENCODERS = ("color-texture", "char-ngrams")
 PART_ITEMS = 512
@@ -82,20 +83,22 @@ def encode_release(
 
     Args:
         release: a release folder; every byte of it is verified first.
-        specs: encoders, at most one per modality; none for `DEFAULT_ENCODERS`.
+        specs: encoders, at most one per modality; none for `DEFAULT_ENCODERS`;
+            `published` for the vectors that the release carries.
         out: a new place, or a features folder to replace.
         options: batch size and device.
         progress: told of the modality, how many are done, of how many.
 
     Raises:
         UsageError: two encoders of one modality, an unknown one, or `out` is something else.
-        DatasetError: the release is not valid.
+        DatasetError: the release is not valid, or was published without the pictures that are to be encoded.
     """
     require_replaceable(out)
-    encoders = _resolve(specs or DEFAULT_ENCODERS, options)
+    encoders = _resolve([spec for spec in specs or DEFAULT_ENCODERS if spec != PUBLISHED], options)
     dataset = load_folder(release)
     parts = out.with_name(f"{out.name}.parts")
-    features, reports = [], []
+    features = published_features(release, dataset) if PUBLISHED in specs else []
+    reports = [ModalityReport(given.info, len(given.ids), (), 0) for given in features]
     for encoder in encoders:
         inputs, total = _inputs(release, dataset, encoder.modality)
         found = _Parts(parts / encoder.modality, encoder, dataset, options.batch_size)
@@ -103,7 +106,8 @@ def encode_release(
         features.append(made)
         reports.append(ModalityReport(made.info, len(made.ids), made.skipped, found.resumed))
     save_features(out, features)
-    shutil.rmtree(parts)
+    if encoders:
+        shutil.rmtree(parts)
     return EncodeReport(out, tuple(reports))
 
 
@@ -120,10 +124,22 @@ def _resolve(specs: Sequence[str], options: EncodeOptions) -> list[Encoder]:
 def _inputs(release: Path, dataset: Dataset, modality: Modality) -> tuple[Iterator[tuple[str, Any]], int]:
     """Each entity with its picture's bytes or its sentence, always in the same order, and how many there are."""
     if modality == "image":
+        _require_pictures(release)
         flags = schema.read_table(release, "entities", columns=["has_image"])["has_image"]
         return schema.iter_pictures(release), pc.sum(flags).as_py() or 0
     sentences = text_sentences(dataset)
     return iter(sentences.items()), len(sentences)
+
+
+def _require_pictures(release: Path) -> None:
+    """Refuse a release that was published without its pictures: it says that they exist, and holds none."""
+    absent = schema.read_manifest(release).get("without_pictures")
+    if absent is not None:
+        whole = absent.get("whole")
+        hint = (
+            f"encode {whole}: the features fit this one too" if whole else "name an encoder of text alone (--encoder)"
+        )
+        raise DatasetError(f"{release} was published without its pictures; {hint}")
 
 
 def text_sentences(dataset: Dataset) -> dict[str, str]:
