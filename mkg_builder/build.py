@@ -130,7 +130,8 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
             else:
                 literals.append(statement)
         seen.dropped += context.observations.dropped
-        seen.leftovers |= context.observations.leftovers
+        for source_name, fields in context.observations.leftovers.items():
+            seen.leftovers.setdefault(source_name, set()).update(fields)
         seen.notes += [f"{name}: {note}" for note in context.observations.notes]
     if not len(workshop.snapshot):
         raise DataError(
