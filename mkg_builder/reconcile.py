@@ -25,17 +25,15 @@ def merge_aliases(facts: Facts, rules: CleaningRecipe) -> Facts:
 
     The smallest id stands for all; the others become its aliases, by id among its `same_as`.
     """
-    groups = [(name, *others) for name, others in rules.merge.items()]
+    named = [(name, *others) for name, others in rules.merge.items()]
+    groups = [tuple(name for name in names if name in facts.entities) for names in named]
     holders: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, entity in facts.entities.items():
         for identifier in entity.same_as:
             if identifier.partition(":")[0] in rules.merge_by:
                 holders[entity.type, identifier].append(name)
     groups += [tuple(names) for names in holders.values()]
-    canonical = {
-        name: first for name, first in clusters(groups).items() if name in facts.entities and first in facts.entities
-    }
-    renamed = {name: first for name, first in canonical.items() if name != first}
+    renamed = {name: first for name, first in clusters(groups).items() if name != first}
     if not renamed:
         return facts
     kept = (entity for name, entity in facts.entities.items() if name not in renamed)
