@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from mkg_builder.dates import bounds, period
 from mkg_builder.facts import Facts
 from mkg_builder.graph import Entity, Triple, entity_type, merge_entities
-from mkg_builder.places import country_id, country_name, country_of, refusal
+from mkg_builder.places import country_id, country_name, country_of, is_country_code, refusal
 from mkg_builder.recipe import BinRule, CleaningRecipe, Recipe
 from mkg_builder.triples import Triples
 from mkg_builder.unions import clusters
@@ -80,13 +80,12 @@ def _with(entities: Mapping[str, Entity], more: Iterable[Entity]) -> dict[str, E
 
 
 def _countries_stated(facts: Facts) -> dict[str, str]:
-    """Place -> the ISO code of its country, where a source names it; the smallest code where several do."""
-    codes = {
-        name: identifier.partition(":")[2]
-        for name, entity in facts.entities.items()
-        for identifier in entity.same_as
-        if identifier.startswith("iso3166:")
-    }
+    """Place -> the ISO code of its country, where a source names one of today; the smallest code where several do."""
+    codes: dict[str, str] = {}
+    for name, entity in facts.entities.items():
+        stated_of = [found[2] for one in entity.same_as if (found := one.partition(":"))[0] == "iso3166"]
+        if known := [code for code in stated_of if is_country_code(code)]:
+            codes[name] = min(known)
     stated: dict[str, str] = {}
     for triple in facts.triples.where(facts.triples.of_relation({IN_COUNTRY})):
         code = codes.get(triple.tail)
