@@ -37,7 +37,7 @@ def clean(facts: Facts, recipe: Recipe) -> Facts:
         lambda f: normalise_names(f) if rules.normalise_names else f,
         lambda f: drop_self_references(f) if rules.drop_self_references else f,
         drop_duplicates,
-        lambda f: drop_cycles(f, rules),
+        lambda f: drop_cycles(f, recipe),
         lambda f: mirror(f, recipe) if rules.inverses == "complete" else f,
         lambda f: settle(f, recipe),
         lambda f: drop_unused(f, recipe),

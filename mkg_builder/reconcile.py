@@ -151,16 +151,22 @@ def _years(triples: Triples, relation: str, circa: int) -> dict[int, tuple[int, 
     return years
 
 
-def drop_cycles(facts: Facts, rules: CleaningRecipe) -> Facts:
-    """Nobody is his own teacher's teacher: where a relation runs in a circle, all of the circle goes."""
+def drop_cycles(facts: Facts, recipe: Recipe) -> Facts:
+    """Nobody is his own teacher's teacher: where a relation runs in a circle, all of the circle goes.
+
+    What a relation's mirrors state counts as if the relation stated it: nobody is the pupil of his pupil's pupil.
+    """
     triples, doomed = facts.triples, np.zeros(len(facts.triples), bool)
-    for relation in rules.acyclic:
-        places = np.flatnonzero(triples.of_relation({relation}))
-        ends = (triples.head[places], triples.tail[places])
+    for relation in recipe.cleaning.acyclic:
+        mirrors = {name for name, other in recipe.relations.items() if other.inverse == relation}
+        mirrors |= {inverse} if (inverse := recipe.relations[relation].inverse) else set()
+        forth, back = triples.of_relation({relation}), triples.of_relation(mirrors)
+        starts = np.concatenate([triples.head[forth], triples.tail[back]])
+        ends = np.concatenate([triples.tail[forth], triples.head[back]])
         size = len(triples.ids)
-        graph = csr_array((np.ones(len(places), np.int8), ends), shape=(size, size))
+        graph = csr_array((np.ones(len(starts), np.int8), (starts, ends)), shape=(size, size))
         circle = connected_components(graph, connection="strong")[1]
-        doomed[places] = circle[ends[0]] == circle[ends[1]]
+        doomed |= (forth | back) & (circle[triples.head] == circle[triples.tail])
     return facts.without_triples(doomed, "cycle", lambda t: f"{t.relation} runs in a circle")
 
 
