@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from mkg_builder.dates import bounds, period
 from mkg_builder.facts import Facts
-from mkg_builder.graph import Entity, Triple, entity_type, merge_entities
+from mkg_builder.graph import SPLITS, Entity, Triple, entity_type, merge_entities
 from mkg_builder.places import country_id, country_name, country_of, is_country_code, refusal
 from mkg_builder.recipe import BinRule, CleaningRecipe, Recipe
 from mkg_builder.triples import Triples
@@ -201,19 +201,23 @@ def _bin(facts: Facts, relation: str, rule: BinRule, circa: int) -> Facts:
 
 
 def mirror(facts: Facts, recipe: Recipe) -> Facts:
-    """State the inverse of every fact whose relation has one."""
-    more = [
-        Triple(triple.tail, inverse, triple.head, triple.source)
-        for name, relation in recipe.relations.items()
-        if (inverse := relation.inverse) is not None
-        for triple in facts.triples.where(facts.triples.of_relation({name}))
-    ]
-    known = {(t.head, t.relation, t.tail) for t in facts.triples.where(facts.triples.of_relation(_mirrored(recipe)))}
-    new = Triples.of(t for t in more if (t.head, t.relation, t.tail) not in known)
+    """State the inverse of every fact whose relation has one, in the same split and by the same source."""
+    inverses = {name: relation.inverse for name, relation in recipe.relations.items() if relation.inverse}
+    chosen = facts.triples.where(facts.triples.of_relation({*inverses, *inverses.values()}))
+    known = {(t.head, t.relation, t.tail) for t in chosen}
+    more: dict[tuple[str, str, str], Triple] = {}
+    for triple in chosen:
+        if inverse := inverses.get(triple.relation):
+            mirrored = triple._replace(head=triple.tail, relation=inverse, tail=triple.head)
+            fact = mirrored[:3]
+            if fact not in known and (fact not in more or standing(mirrored) < standing(more[fact])):
+                more[fact] = mirrored
+    new = Triples.of(more.values())
     gone = Counter(facts.gone)
     gone["mirrored"] -= len(new)  # what is added is gone the other way round, so that the sums hold
     return replace(facts, triples=facts.triples.joined(new), gone=gone)
 
 
-def _mirrored(recipe: Recipe) -> set[str]:
-    return {name for name, relation in recipe.relations.items() if relation.inverse is not None}
+def standing(triple: Triple) -> tuple[str, int]:
+    """By what one of equal facts is chosen, the smallest: its source, then its split, which is stated if it can be."""
+    return triple.source, SPLITS.index(triple.split) if triple.split else len(SPLITS)
