@@ -79,7 +79,8 @@ def drop_self_references(facts: Facts) -> Facts:
 
 def drop_duplicates(facts: Facts) -> Facts:
     """State each fact once; where several sources agree, the first by name keeps it."""
-    ordered = replace(facts, triples=facts.triples.where(facts.triples.order()))
+    stated_first = facts.triples.where(np.argsort(facts.triples.split.view(np.uint8), kind="stable"))  # no split: 255
+    ordered = replace(facts, triples=stated_first.where(stated_first.order()))
     keys = ordered.triples.keys()
     repeated = np.concatenate([np.zeros(min(len(keys), 1), bool), keys[1:] == keys[:-1]])
     return ordered.taking(repeated, "duplicate")
