@@ -33,6 +33,7 @@ def clean(facts: Facts, recipe: Recipe) -> Facts:
         lambda f: resolve_conflicts(f, recipe),
         lambda f: drop_contradictions(f, rules),
         lambda f: bin_dates(f, rules),
+        lambda f: resolve_conflicts(f, recipe),  # two relations may have been binned into one
         lambda f: select_relations(f, recipe),
         lambda f: normalise_names(f) if rules.normalise_names else f,
         lambda f: drop_self_references(f) if rules.drop_self_references else f,
