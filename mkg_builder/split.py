@@ -87,7 +87,7 @@ def _keys(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> d
     groups = [(cluster, name) for name, cluster in duplicates.items()] if policy.near_duplicates else []
     first: dict[tuple[str, str], str] = {}
     for triple in facts.triples.where(facts.triples.of_relation(policy.together)):
-        name = slug(facts.entities[triple.head].label)
+        name = slug(facts.entities[triple.head].label) or triple.head  # who has no name has no namesake
         groups.append((first.setdefault((triple.tail, name), triple.head), triple.head))
     return clusters(groups)
 
