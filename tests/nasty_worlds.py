@@ -35,7 +35,7 @@ NAMES = (
     "\u0130stanbul", "i\u0307stanbul", "\ufb01nal", "None", "NA", "1e5", "", " ", "\u200b", "&amp;", "&lt;i&gt;",
     "Tom &amp;amp; Eve", "\x00", "\u202esdrawkcab",
 )  # fmt: skip
-IDENTIFIERS = ("wikidata:Q1", "wikidata:Q2", "ulan:1", "viaf:1", "iso3166:FR", "artist:a")
+IDENTIFIERS = ("wikidata:Q1", "wikidata:Q1", "wikidata:Q1", "wikidata:Q2", "ulan:1", "viaf:1", "iso3166:FR", "artist:a")
 
 RELATIONS: dict[str, tuple[str, str]] = {
     "isCreatedByArtist": ("artwork", "artist"), "hasStyle": ("artwork", "style"),
@@ -60,6 +60,7 @@ changes = st.one_of(
     st.tuples(st.just("text"), st.sampled_from(NAMES)),
     st.tuples(st.just("aliases"), st.tuples(st.sampled_from(NAMES))),
     st.tuples(st.just("same_as"), st.tuples(st.sampled_from(IDENTIFIERS))),
+    st.tuples(st.just("same_as"), st.tuples(st.sampled_from(IDENTIFIERS[:4]))),
     st.tuples(st.just("image"), st.sampled_from(["image:1", "image:2"])),
     st.tuples(st.just("sources"), st.tuples(st.sampled_from(SOURCES))),
 )
@@ -99,9 +100,9 @@ literals = st.builds(
 )
 worlds = st.builds(
     facts_of,
-    st.lists(st.tuples(st.sampled_from(IDS), changes), max_size=12),
+    st.lists(st.tuples(st.sampled_from([*ARTISTS, *ARTWORKS, *ARTISTS, *IDS]), changes), max_size=16),
     triples,
-    st.lists(literals, max_size=3),
+    st.lists(literals, max_size=5),
 )
 
 
@@ -114,7 +115,7 @@ def sometimes(strategy: st.SearchStrategy[Any], otherwise: Any) -> st.SearchStra
 
 
 bin_rules = st.fixed_dictionaries({"years": st.sampled_from([1, 10, 50])})
-merges = st.dictionaries(st.sampled_from([*ARTISTS, "artist:absent"]), some([*ARTISTS, "artist:gone"]), max_size=2)
+merges = st.dictionaries(st.sampled_from([*ARTISTS, "artist:absent"]), some([*ARTISTS, "artist:gone"]), max_size=3)
 cleaning = st.fixed_dictionaries(
     {},
     optional={
@@ -123,7 +124,7 @@ cleaning = st.fixed_dictionaries(
         "normalise_names": st.booleans(),
         "drop_self_references": st.booleans(),
         "merge": merges,
-        "merge_by": some(["wikidata", "ulan"]),
+        "merge_by": st.sampled_from([[], ["wikidata"], ["wikidata"], ["ulan", "wikidata"]]),
         "countries": some(["wasBornIn"]),
         "prefer": st.permutations(SOURCES).map(lambda order: order[:2]),
         "in_order": st.sampled_from([{"wasBornOnDate": "diedOnDate"}, {"isCreatedInYear": "diedOnDate"},

@@ -216,6 +216,16 @@ def test_entities_named_together_are_one_though_the_first_is_not_there() -> None
     assert left.entities["artist:B"].same_as == ("artist:null",)
 
 
+def test_who_shares_an_identifier_is_one_unless_of_another_type() -> None:
+    odd = [(name, ("same_as", ("wikidata:Q1",))) for name in ("artist:B", "artist:a", "artwork:1")]
+    work = Triple("artwork:1", "isCreatedByArtist", "artist:a", "a")
+    facts = facts_of(odd, [work, PUPIL], [Literal("artist:a", "born", "1840", "a")])
+    left = clean(facts, recipe_of({"merge_by": ["wikidata"]}, SPLIT))
+    assert [triple[:3] for triple in left.triples] == [("artwork:1", "isCreatedByArtist", "artist:B")]
+    assert left.entities["artist:B"].aliases == ("a",)
+    assert left.literals == (Literal("artist:B", "born", "1840", "a"),)
+
+
 def test_of_several_country_codes_the_smallest_known_counts() -> None:
     born = Triple("artist:a", "wasBornIn", "place:nowhere", "a")
     for country, expected in (("country:two", ["country:belgium"]), ("country:kosovo", [])):
