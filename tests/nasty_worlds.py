@@ -74,8 +74,14 @@ def stated_with(relation: str) -> st.SearchStrategy[Triple]:
 
 
 FACTS = {relation: stated_with(relation) for relation in TAILS}
-triples = st.lists(st.sampled_from([*TAILS]), min_size=1, max_size=4).flatmap(
-    lambda relations: st.lists(st.one_of([FACTS[relation] for relation in relations]), max_size=25)
+THEMES = (
+    ("wasBornIn", "isInCountry"), ("wasBornOnDate", "diedOnDate"), ("isCreatedInYear", "belongsToTimeframe"),
+    ("isPupilOf", "isTeacherOf", "isStudentOf"), ("isFriendOf", "isRelatedToArtwork"),
+    ("isCreatedByArtist", "hasStyle"), ("isOdd",),
+)  # fmt: skip
+"""Relations that a rule brings together; a world has few of them, so that its facts meet."""
+triples = st.lists(st.sampled_from(THEMES), min_size=1, max_size=3).flatmap(
+    lambda themes: st.lists(st.one_of([FACTS[relation] for theme in themes for relation in theme]), max_size=40)
 )
 
 
@@ -125,7 +131,7 @@ cleaning = st.fixed_dictionaries(
         "drop_self_references": st.booleans(),
         "merge": merges,
         "merge_by": st.sampled_from([[], ["wikidata"], ["wikidata"], ["ulan", "wikidata"]]),
-        "countries": some(["wasBornIn"]),
+        "countries": st.sampled_from([["wasBornIn"], ["wasBornIn"], []]),
         "prefer": st.permutations(SOURCES).map(lambda order: order[:2]),
         "in_order": st.sampled_from([{"wasBornOnDate": "diedOnDate"}, {"isCreatedInYear": "diedOnDate"},
                                      {"wasBornOnDate": "diedOnDate", "diedOnDate": "wasBornOnDate"}]),
@@ -192,7 +198,7 @@ recipes = st.builds(
     recipe_of,
     cleaning,
     st.builds(lambda policy, rest: {**rest, **policy}, policies, splits),
-    some(["hasStyle", "belongsToTimeframe", "wasBornOnDate", "diedOnDate", "wasBornIn", "isTeacherOf"]),
+    st.sets(st.sampled_from(["hasStyle", "belongsToTimeframe", "wasBornOnDate", "wasBornIn", "isTeacherOf"])),
     texts,
     st.sampled_from(INVERSES),
 )

@@ -233,6 +233,29 @@ def test_of_several_country_codes_the_smallest_known_counts() -> None:
         assert [t.tail for t in left.triples if t.relation == "wasBornIn"] == expected
 
 
+def test_what_sources_say_of_a_place_counts_more_than_its_name() -> None:
+    odd = [("country:none", ("same_as", ("iso3166:AT",)))]
+    said = [Triple("place:vinci", "isInCountry", country, "a") for country in ("country:none", "country:two")]
+    left = stated(
+        Triple("artist:a", "wasBornIn", "place:vinci", "a"), *said, odd=odd, rules={"countries": ["wasBornIn"]}
+    )
+    assert [t.tail for t in left.triples if t.relation == "wasBornIn"] == ["country:austria"]
+
+
+def test_dates_that_meet_in_one_year_agree_where_one_period_is_wanted() -> None:
+    years = [
+        Triple("artwork:1", "isCreatedInYear", date, source)
+        for date, source in (("date:1852~", "b"), ("date:1850", "a"))
+    ]
+    rules = {
+        "circa_years": 2,
+        "prefer": ["b"],
+        "bins": {"isCreatedInYear": {"into": "belongsToTimeframe", "years": 50}},
+    }
+    left = stated(*years, rules=rules, functional=["belongsToTimeframe"])
+    assert ([triple.source for triple in left.triples], left.gone) == (["b"], {"duplicate": 1})
+
+
 def test_a_period_stated_and_one_made_of_a_date_cannot_both_stand() -> None:
     period = Triple("artwork:1", "belongsToTimeframe", "timeframe:1849", "b")
     date = Triple("artwork:1", "isCreatedInYear", "date:1850", "a")
