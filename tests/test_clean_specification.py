@@ -40,7 +40,7 @@ def specified(facts: Facts, recipe: Recipe) -> tuple[object, ...]:
     return slow.entities, Counter(slow.triples), Counter(slow.literals), Counter(slow.dropped), gone
 
 
-@settings(max_examples=100)
+@settings(max_examples=300)
 @given(worlds, recipes)
 def test_cleaning_does_what_its_specification_says(facts: Facts, recipe: Recipe) -> None:
     assert cleaned(facts, recipe) == specified(facts, recipe)
