@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 import zlib
@@ -34,10 +35,12 @@ from mkg_builder.source import Answer
 LEAST_FREE = 16 * 2**20
 """Bytes that must be free before anything is fetched."""
 
+_CHECK = b', "check": '
+
 OPENING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One line of the journal."""
 
@@ -63,16 +66,18 @@ class Snapshot:
             self._load()
 
     def _load(self) -> None:
-        data = self._journal.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]  # a torn last line was never committed
-        for number, line in enumerate(whole.splitlines(), 1):
-            record = _parsed(line)
-            if record is None:
-                raise DataError(
-                    f"{self._journal}: line {number} is damaged; delete that line, the next run asks it again"
-                )
-            self._records[record.key] = record
-        self._loaded = len(whole)
+        self._loaded = 0
+        with self._journal.open("rb") as journal:
+            for number, line in enumerate(journal, 1):
+                if not line.endswith(b"\n"):  # a torn last line was never committed
+                    break
+                record = _parsed(line)
+                if record is None:
+                    raise DataError(
+                        f"{self._journal}: line {number} is damaged; delete that line, the next run asks it again"
+                    )
+                self._records[record.key] = record
+                self._loaded += len(line)
 
     @contextmanager
     def writing(self) -> Iterator["Snapshot"]:
@@ -103,7 +108,7 @@ class Snapshot:
                 self._file = None
 
     def _require_own(self) -> None:
-        for name in ("objects", "journal.jsonl", "lock", "origin.json"):
+        for name in ("objects", "journal.jsonl", "lock", "origin.json", "asked.log"):
             if (self.folder / name).is_symlink():
                 raise StorageError(f"{self.folder / name} is a symbolic link, which is not written through; remove it")
 
@@ -237,20 +242,18 @@ def _words(endpoints: Mapping[str, str]) -> str:
 
 
 def _line(record: Record) -> bytes:
-    """A record as its line, with a checksum over the rest of it: a flipped bit may leave valid JSON."""
-    fields = asdict(record)
-    return json.dumps({**fields, "check": _checksum(fields)}, sort_keys=True).encode() + b"\n"
+    """A record as its line, with a checksum over what stands before it: a flipped bit may leave valid JSON."""
+    text = json.dumps(asdict(record), sort_keys=True).encode()[:-1]
+    return b"%s%s%d}\n" % (text, _CHECK, zlib.crc32(text))
 
 
 def _parsed(line: bytes) -> Record | None:
     """The record of a line; None when the line is damaged. Lines without a checksum are of older versions."""
+    text, found, _ = line.rpartition(_CHECK)
     try:
         fields = json.loads(line)
-        check = fields.pop("check", None)
-        return Record(**fields) if check in (None, _checksum(fields)) else None
-    except (ValueError, TypeError, AttributeError):
+        if found and fields.pop("check") != zlib.crc32(text):
+            return None
+        return Record(**{**fields, "media_type": sys.intern(fields["media_type"])})
+    except (ValueError, TypeError, KeyError):
         return None
-
-
-def _checksum(fields: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(fields, sort_keys=True).encode())

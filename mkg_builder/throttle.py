@@ -26,7 +26,7 @@ REMEMBERED = 1.5
 
 LINES_BEFORE_COMPACTION = 20_000
 
-_LINE = re.compile(r"(?P<sign>[+-]) (?P<time>\d+\.\d{3}) (?P<name>\S+)")
+_LINE = re.compile(r"(?P<sign>[+=-]) (?P<time>\d+\.\d{3}) (?P<name>\S+)")
 
 
 class _Window:
@@ -168,7 +168,10 @@ def _matches(pattern: str, host: str, path: str) -> bool:
 
 
 class _Memory:
-    """A file of lines `+ <seconds since 1970> <pattern>`, and `-` when the answer has come; it survives `kill -9`."""
+    """A file of lines `+ <seconds since 1970> <pattern>`, then `-` when the answer has come; it survives `kill -9`.
+
+    `=` is both in one, for what is long past.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path, self._clock, self._lines = path, clock, 0
@@ -185,8 +188,8 @@ class _Memory:
             if found is None or found["name"] not in self._windows:  # a line torn by a crash, a limit of another time
                 continue
             name = found["name"]
-            under_way[name] += 1 if found["sign"] == "+" else -1
-            if found["sign"] == "-":
+            under_way[name] += {"+": 1, "-": -1, "=": 0}[found["sign"]]
+            if found["sign"] != "+":
                 self._count(gates[name], self._clock.wall() - float(found["time"]))
         for name, calls in under_way.items():
             for _ in range(calls):  # the process ended before the answer came, at the latest now
@@ -219,7 +222,7 @@ class _Memory:
         now, wall = self._clock.now(), self._clock.wall()
         lines = []
         for name, window in self._windows.items():
-            lines += [f"- {wall - (now - ended):.3f} {name}\n" for ended in window.ended]
+            lines += [f"= {wall - (now - ended):.3f} {name}\n" for ended in window.ended]
             lines += [f"+ {wall:.3f} {name}\n"] * window.under_way
         write_durably(self._path, "".join(lines).encode())
         self._lines = len(lines)

@@ -48,7 +48,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        asked = Asked(time.monotonic(), self.command, self.path, dict(self.headers), body)
+        asked = Asked(
+            time.monotonic(),
+            self.command,
+            self.path,
+            {name.title(): value for name, value in self.headers.items()},
+            body,
+        )
         with self.plan.lock:
             self.plan.asked.append(asked)
         try:

@@ -1,10 +1,16 @@
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from mkg_builder import terminal
 from mkg_builder.errors import DataError
 from tests.conftest import run_command
+from tests.faultd import ok, serving, silence
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,23 @@ def test_wrong_use_is_told_in_one_line(arguments: list[str], code: int, said: st
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert code == 2 or done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_fetch_that_waits_for_answers(number: int, code: int, tmp_path) -> None:
+    listing = json.dumps([{"url": f"painter-{n}", "artistName": "x", "contentId": n} for n in range(200)]).encode()
+    with serving({"/en/App/Artist/AlphabetJson": ok(listing), "/en/App/Painting/PaintingsByArtist": silence()}) as (
+        base, plan,
+    ):  # fmt: skip
+        command = [Path(sys.executable).with_name("mkgb"), "fetch", "wikiart-v1", "--endpoint", f"wikiart={base}"]
+        process = subprocess.Popen([*command, "--workspace", tmp_path], stderr=subprocess.PIPE, text=True)
+        while len(plan.asked) < 6 and process.poll() is None:
+            time.sleep(0.05)
+        start = time.monotonic()
+        process.send_signal(number)
+        _, told = process.communicate(timeout=10)
+    assert time.monotonic() - start < 5
+    assert (process.returncode, told) == (code, f"mkgb: {terminal.INTERRUPTED}\n")
 
 
 def test_debug_shows_the_traceback(tmp_path) -> None:

@@ -84,6 +84,22 @@ def test_two_starts_within_an_hour_share_its_limit(tmp_path: Path) -> None:
     assert worst(times, 2.5) <= 10
 
 
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_request_that_a_killed_run_had_sent_counts(before: int, tmp_path: Path) -> None:
+    clock, limits = VirtualClock(), {"www.example.org": Limit(per_hour=before + 1)}
+    for _ in range(before):
+        with Throttle(limits, clock, tmp_path / "asked.log").turn(URL):
+            pass
+    killed = Throttle(limits, clock, tmp_path / "asked.log").turn(URL)
+    killed.__enter__()
+    clock.time += 10
+    for expected in (3600, 3600 if before == 0 else 0):
+        start = clock.time
+        with Throttle(limits, clock, tmp_path / "asked.log").turn(URL):
+            pass
+        assert clock.time - start == pytest.approx(expected, abs=11)
+
+
 def test_a_line_torn_by_a_crash_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "asked.log").write_text("+ 17000010\n- 1.7e9x www.example.org\nnonsense")
     clock = VirtualClock()

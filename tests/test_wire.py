@@ -62,7 +62,7 @@ JSON = b'{"a": [1, 2, 3]}'
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP"])
 def test_a_picture_cut_anywhere_is_never_a_success(kind: str) -> None:
     whole = picture(kind)
-    cuts = [whole[:cut] for cut in range(1, len(whole), max(1, len(whole) // 12))]
+    cuts = [whole[:cut] for cut in range(1, len(whole), max(1, len(whole) // 6))]
     faults = [fault(cut, "image/x") for cut in cuts for fault in (cut_off, broken_chunks, unframed)]
     taken = 0
     for fault in faults:
@@ -176,6 +176,13 @@ def test_no_redirect_leads_to_a_machine_that_is_not_allowed() -> None:
                 pass
             refused += 1
         assert (refused, seen.asked) == (len(targets), [])
+
+
+def test_this_machine_is_asked_only_where_it_is_named() -> None:
+    with serving({"/a": ok()}) as (base, plan):
+        with pytest.raises(UpstreamError, match="not among the recipe's"):
+            Client("me@example.org", ["*", "*:*"], {}, HASTE).ask(Request("k", f"{base}/a"))
+        assert plan.asked == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:10.0.0.1",
