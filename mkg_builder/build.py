@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from mkg_builder.recipe import SourceRecipe, find_recipe, load_recipe
 from mkg_builder.registry import Registry
 from mkg_builder.schema import MANIFEST, read_manifest
 from mkg_builder.snapshot import Snapshot
-from mkg_builder.source import Observations, Progress, Source
+from mkg_builder.source import Observations, Progress, Source, Vectors
 from mkg_builder.split import sides_of, split_facts
 from mkg_builder.strict import validate
 from mkg_builder.triples import TriplesBuilder
@@ -32,6 +32,7 @@ SOURCES = Registry(
     "source",
     "mkg_builder.sources",
     {
+        "official": "mkg_builder.sources.official:Official",
         "wikiart": "mkg_builder.sources.wikiart:WikiArt",
         "wikidata": "mkg_builder.sources.wikidata:Wikidata",
     },
@@ -50,6 +51,7 @@ class Job:
         endpoints: name -> address, in place of the recipe's.
         overrides: `dotted.key=value` changes to the recipe.
         contact: who asks, for live hosts.
+        files: the folder of the published files that the recipe names and does not bring.
     """
 
     recipe: str
@@ -59,6 +61,7 @@ class Job:
     endpoints: Mapping[str, str] | None = None
     overrides: tuple[str, ...] = ()
     contact: str | None = None
+    files: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,12 @@ class Workshop:
     def context(self, name: str, online: bool) -> SnapshotContext:
         """What a source is given: with a client while it fetches, without one while it reads."""
         part = self.recipe.sources[name]
-        return SnapshotContext(
+        context = SnapshotContext(
             name, self.folder, self.snapshot, self.endpoints, self.job.limit,
             self._client(part) if online and part.endpoints else None, self.advance,
         )  # fmt: skip
+        context.files = self.job.files
+        return context
 
     def _client(self, part: SourceRecipe) -> Client:
         hosts = [urlsplit(self.endpoints[name]).netloc for name in part.endpoints]
@@ -172,13 +177,16 @@ def build(job: Job, advance: Progress | None = None) -> BuildReport:
         facts = drop_unused(facts, recipe)
         graph = KnowledgeGraph(facts.entities, relations_of(recipe), facts.triples, facts.literals, facts.dropped)
         marks = workshop.marks()
-        findings = expectation_findings(recipe, graph.count_entities(), graph.triples.count(), strict=not marks)
+        parts = sides_of(graph.triples, sides)
+        sizes = {split: len(part) for split, part in parts.items()}
+        findings = expectation_findings(recipe, graph.count_entities(), graph.triples.count(), sizes, strict=not marks)
         raise_on_errors(findings)
         leftovers = {name: sorted(fields) for name, fields in observations.leftovers.items()}
         account = {"read": read, "kept": len(graph.triples), "gone": dict(sorted(facts.gone.items()))}
         draft = Draft(
-            recipe, workshop.version(), marks, graph, sides_of(graph.triples, sides), pictures,
+            recipe, workshop.version(), marks, graph, parts, pictures,
             lambda picture: _bytes(snapshot, picture), snapshot.describe(), leftovers, account,
+            _vectors(workshop, graph),
         )  # fmt: skip
         release = job.workspace / "releases" / f"{recipe.name}-{draft.version}"
         _require_replaceable(release, draft)
@@ -225,6 +233,12 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
             f"mkgb fetch {workshop.job.recipe} --workspace {workshop.job.workspace}"
         )
     return Facts(entities, triples.triples(), tuple(literals), tuple(seen.dropped)), seen
+
+
+def _vectors(workshop: Workshop, graph: KnowledgeGraph) -> Iterator[Vectors]:
+    """The feature vectors that the sources publish of the graph's entities."""
+    for name, source in workshop.sources.items():
+        yield from source.vectors(workshop.context(name, online=False), graph.entities.keys())
 
 
 def _verify_pictures(

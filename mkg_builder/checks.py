@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mkg_builder import schema
 from mkg_builder.content import release_content_sha256
 from mkg_builder.errors import RecipeError
 from mkg_builder.findings import Finding, Level
+from mkg_builder.graph import SPLITS
 from mkg_builder.knowledge_graph import problems, relations_of
 from mkg_builder.leaks import Evidence, find_leaks
 from mkg_builder.recipe import Bounds, Recipe
@@ -17,12 +20,19 @@ from mkg_builder.triples import Triples
 
 
 def expectation_findings(
-    recipe: Recipe, entities: Mapping[str, int], triples: Mapping[str, int], strict: bool
+    recipe: Recipe, entities: Mapping[str, int], relations: Mapping[str, int], splits: Mapping[str, int], strict: bool
 ) -> list[Finding]:
-    """Where counts leave the recipe's bounds: errors when strict, else warnings."""
+    """Where counts of entities by type and of triples by relation and split leave the recipe's bounds.
+
+    Errors when strict, else warnings.
+    """
     level: Level = "error" if strict else "warning"
     expected = recipe.expectations
-    misses = [*_misses("entities", expected.entities, entities), *_misses("triples", expected.relations, triples)]
+    misses = [
+        *_misses("entities", expected.entities, entities),
+        *_misses("triples", expected.relations, relations),
+        *_misses("triples", expected.splits, splits),
+    ]
     return [Finding(level, "expectations", miss) for miss in misses]
 
 
@@ -51,11 +61,12 @@ def check_release(release: Path) -> list[Finding]:
         return [Finding("error", "recipe", str(error))]
     evidence = Evidence.of(release, recipe)
     types, triples = {name: row["type"] for name, row in evidence.entities.items()}, evidence.triples
+    sizes = dict(zip(SPLITS, np.bincount(triples.split, minlength=len(SPLITS)).tolist(), strict=True))
     return [
         *_content(release, manifest),
         *_invariants(recipe, types, triples),
         *find_leaks(evidence),
-        *expectation_findings(recipe, Counter(types.values()), triples.count(), not manifest["marks"]),
+        *expectation_findings(recipe, Counter(types.values()), triples.count(), sizes, not manifest["marks"]),
     ]
 
 

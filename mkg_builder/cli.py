@@ -27,6 +27,9 @@ Set = Annotated[
 Contact = Annotated[
     str | None, typer.Option(envvar="MKGB_CONTACT", help="Your e-mail or web page; live hosts are told who asks.")
 ]
+Files = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where the published files lie that the recipe asks for.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
 
@@ -54,13 +57,14 @@ def fetch(
     endpoint: Endpoint = None,
     override: Set = None,
     contact: Contact = None,
+    files: Files = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch a recipe's sources into its snapshot; run it again to go on where it stopped."""
     from mkg_builder import build as spine
 
-    job = spine.Job(recipe, workspace, limit, False, _pairs(endpoint), tuple(override or ()), contact)
+    job = spine.Job(recipe, workspace, limit, False, _pairs(endpoint), tuple(override or ()), contact, files)
     with terminal.progress_bar(quiet) as advance:
         report = spine.fetch(job, advance)
     if as_json:
@@ -78,6 +82,7 @@ def build(
     endpoint: Endpoint = None,
     override: Set = None,
     contact: Contact = None,
+    files: Files = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -85,7 +90,7 @@ def build(
     from mkg_builder import build as spine
     from mkg_builder.summary import summarise
 
-    job = spine.Job(recipe, workspace, limit, offline, _pairs(endpoint), tuple(override or ()), contact)
+    job = spine.Job(recipe, workspace, limit, offline, _pairs(endpoint), tuple(override or ()), contact, files)
     with terminal.progress_bar(quiet) as advance:
         report = spine.build(job, advance)
     if not quiet:
@@ -159,7 +164,8 @@ def picture(
         terminal.show_json({**found, "file": str(out)})
     else:
         terminal.say(f"{out}: {found['id']} ({found['split']}), {found['label']}")
-        terminal.show_table("What the graph knows of it", ("relation", "tail"), [f.split(" ") for f in found["facts"]])
+        terminal.show_table("What the graph knows of it", ("relation", "tail"),
+                            [f.split(" ", 1) for f in found["facts"]])  # fmt: skip
 
 
 @app.command(epilog="Example: mkgb diff workspace/releases/demo-1.0.0 workspace/releases/demo-2.0.0")

@@ -62,12 +62,13 @@ def release_content_sha256(release: Path) -> str:
         )
         for table in schema.TABLES.values()
         for split in table.splits
+        if not table.optional or schema.table_files(release, table.name, split)
     )
 
 
 def _cells(table: schema.TableFormat) -> list[str]:
-    """The columns that count for the content hash; pictures count through their own sha256."""
-    return [name for name in table.columns.names if name != "image"]
+    """The columns that count for the content hash; pictures and vectors count through their own sha256."""
+    return [name for name in table.columns.names if name not in schema.HASHED]
 
 
 def _cell(value: Any) -> bytes:

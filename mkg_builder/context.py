@@ -114,6 +114,14 @@ class SnapshotContext(SourceContext):
         self._snapshot.put(Answer(key, status, body, media_type))
 
     @override
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        self._snapshot.put_file(key, path, media_type)
+
+    @override
+    def file(self, key: str) -> Path | None:
+        return self._snapshot.file(key)
+
+    @override
     def has(self, key: str) -> bool:
         return key in self._snapshot
 

@@ -61,7 +61,7 @@ CONTEXT = {
 
 TYPES = {
     pa.string(): "sc:Text", pa.bool_(): "sc:Boolean", pa.int32(): "cr:Int32", pa.int64(): "cr:Int64",
-    pa.uint64(): "cr:UInt64", pa.float64(): "cr:Float64",
+    pa.uint64(): "cr:UInt64", pa.float32(): "cr:Float32", pa.float64(): "cr:Float64",
 }  # fmt: skip
 
 
@@ -72,6 +72,8 @@ def croissant(manifest: Mapping[str, Any]) -> dict[str, Any]:
     snapshot's, so that the same release is described in the same bytes.
     """
     recipe, files = manifest["recipe"], manifest["files"]
+    folders = {name.partition("/")[0] for name in files}
+    present = [table for table in schema.TABLES.values() if table.name in folders]
     fields = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -89,9 +91,9 @@ def croissant(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "rai:dataBiases": recipe["biases"],
         "distribution": [
             *(_file(name, entry) for name, entry in sorted(files.items()) if name.endswith(".parquet")),
-            *(_file_set(table, recipe["images"]) for table in schema.TABLES.values()),
+            *(_file_set(table, recipe["images"]) for table in present),
         ],
-        "recordSet": [_record_set(table) for table in schema.TABLES.values()],
+        "recordSet": [_record_set(table) for table in present],
     }
     return {name: value for name, value in fields.items() if value}
 

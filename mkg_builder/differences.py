@@ -53,7 +53,7 @@ def differences(old: Path, new: Path, table: schema.TableFormat, samples: int) -
         ReleaseError: a table cannot be read.
     """
     pair = (old, new)
-    names = [name for name in table.columns.names if name != "image"]  # image_sha256 stands for it
+    names = [name for name in table.columns.names if name not in schema.HASHED]
     keys = {name: _encode(pair, table, name) for name in KEYS.get(table.name, names)}
     rows, left, right = _match(list(keys.values()))
     group = GROUPS.get(table.name)

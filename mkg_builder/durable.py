@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,20 @@ def write_durably(target: Path, body: bytes) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def copy_durably(source: Path, folder: Path) -> Path:
+    """A copy of a file under a temporary name in a folder, its bytes safe on the disk: rename it, or unlink it."""
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".new-")
+    try:
+        with source.open("rb") as body, os.fdopen(handle, "wb") as file:
+            shutil.copyfileobj(body, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
 
 
 def sync_folder(folder: Path) -> None:

@@ -88,8 +88,10 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
         shared_pictures, shared_identifiers, twin_ids, shared_titles, texts_that_tell, unanswerable_facts,
         misplaced_rows,
     )  # fmt: skip
+    published = evidence.recipe.split.policy == "given"  # a benchmark's own leaks are told, and are not ours to stop
     for search in searches:
-        yield from search(evidence)
+        for finding in search(evidence):
+            yield replace(finding, level="warning") if published else finding
 
 
 def _found(level: Level, said: Sequence[str]) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from mkg_builder.errors import RecipeError, UnknownNameError
 from mkg_builder.strict import Strict, parse_yaml, set_dotted, validate
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 
 
 class Limit(Strict):
@@ -126,8 +126,8 @@ class SplitRecipe(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> "SplitRecipe":
-        if (self.policy == "inductive") != (self.unseen is not None):
-            raise ValueError("an inductive split names its `unseen` type, the others do not")
+        if self.policy != "given" and (self.policy == "inductive") != (self.unseen is not None):
+            raise ValueError("an inductive split names its `unseen` type, a transductive one does not")
         if self.validation + self.test >= 1:
             raise ValueError("validation + test must leave something to train on")
         return self
@@ -157,10 +157,11 @@ class Bounds(Strict):
 
 
 class Expectations(Strict):
-    """How many entities of each type and triples of each relation there should be."""
+    """How many entities of each type and triples of each relation and of each split there should be."""
 
     entities: dict[str, Bounds] = {}
     relations: dict[str, Bounds] = {}
+    splits: dict[str, Bounds] = {}
 
 
 class Recipe(Strict):

@@ -25,6 +25,7 @@ MANIFEST = "manifest.json"
 CARD = "README.md"
 
 _text, _texts = pa.string(), pa.list_(pa.field("element", pa.string()))
+_vector = pa.list_(pa.field("element", pa.float32()))
 _image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -34,15 +35,26 @@ _ABSENT = {
 }  # fmt: skip
 """The columns that may be null, because the thing itself may be absent."""
 
+HASHED = frozenset({"image", "vector"})
+"""Columns that a sha256 beside them stands for, where rows are compared or hashed."""
+
 
 @dataclass(frozen=True)
 class TableFormat:
-    """One table of the format: its splits and its columns; `full` is the one split of an unsplit table."""
+    """One table of the format: its splits and its columns; `full` is the one split of an unsplit table.
+
+    Of an optional table a release has the splits that have rows; of any other, all.
+    """
 
     name: str
     splits: tuple[str, ...]
     columns: pa.Schema
     description: str
+
+    @property
+    def optional(self) -> bool:
+        """Whether a release may lack a split of it."""
+        return self.name == "vectors"
 
 
 def _table(name: str, splits: tuple[str, ...], description: str, /, **columns: pa.DataType) -> TableFormat:
@@ -70,6 +82,8 @@ TABLES = {
                entity=_text, name=_text, value=_text, source=_text),
         _table("modality_availability", ("full",), "How many entities and triples have which modality.",
                scope=_text, name=_text, split=_text, modality=_text, count=_count, total=_count),
+        _table("vectors", ("image", "text"), "Feature vectors that a source publishes; most publish none.",
+               id=_text, encoder=_text, vector=_vector, vector_sha256=_text),
         _table("dropped", ("full",), "What a cleaning rule took out, and why.",
                id=_text, rule=_text, detail=_text),
     )
@@ -98,7 +112,8 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
         return {"_type": "Image"}
     if pa.types.is_list(kind):
         return {"_type": "List", "feature": _feature(kind.value_type)}
-    return {"_type": "Value", "dtype": "bool" if pa.types.is_boolean(kind) else str(kind)}
+    name = {pa.bool_(): "bool", pa.float32(): "float32"}.get(kind, str(kind))
+    return {"_type": "Value", "dtype": name}
 
 
 def features(table: str) -> list[dict[str, Any]]:
@@ -175,6 +190,9 @@ def read_table(release: Path, table: str, split: str = "full", columns: list[str
     Raises:
         ReleaseError: a shard is missing or unreadable, or a column is missing or of another type.
     """
+    if TABLES[table].optional and not table_files(release, table, split):
+        wanted = TABLES[table].columns
+        return pa.schema([wanted.field(name) for name in columns or wanted.names]).empty_table()
     return pa.concat_tables([_read_shard(path, table, columns) for path in _require_files(release, table, split)])
 
 

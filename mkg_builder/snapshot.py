@@ -28,7 +28,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mkg_builder.addresses import is_loopback
-from mkg_builder.durable import file_sha256, sync_folder, write_durably
+from mkg_builder.durable import copy_durably, file_sha256, sync_folder, write_durably
 from mkg_builder.errors import DataError, LockedError, StorageError, UsageError
 from mkg_builder.source import Answer
 
@@ -163,28 +163,58 @@ class Snapshot:
 
         The same answer again changes nothing; another answer to the same question takes the old one's place.
         """
-        if self._file is None:
-            raise UsageError(f"{self.folder} is not open for writing")
-        file = self._file
-        if file is None:
-            raise UsageError(f"{self.folder} is not open for writing")
+        self._handle()
         digest = hashlib.sha256(answer.body).hexdigest()
         self._write_object(digest, answer.body)
         known = self._records.get(answer.key)
         if known and (known.status, known.sha256, known.media_type) == (answer.status, digest, answer.media_type):
             return
-        record = Record(answer.key, answer.status, digest, len(answer.body), answer.media_type, int(time.time()))
+        self._commit(Record(answer.key, answer.status, digest, len(answer.body), answer.media_type, int(time.time())))
+
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        """Keep a file as an answer without reading it into memory; else as `put`."""
+        self._handle()
+        (self.folder / "objects").mkdir(exist_ok=True)
+        copy = copy_durably(path, self.folder / "objects")
+        try:
+            digest, size = file_sha256(copy), copy.stat().st_size
+            target = self._object(digest)
+            target.parent.mkdir(exist_ok=True)
+            copy.replace(target)
+            sync_folder(target.parent)
+            sync_folder(target.parent.parent)
+        finally:
+            copy.unlink(missing_ok=True)
+        known = self._records.get(key)
+        if known is None or (known.sha256, known.media_type) != (digest, media_type):
+            self._commit(Record(key, 200, digest, size, media_type, int(time.time())))
+
+    def file(self, key: str) -> Path | None:
+        """The object that holds an answer, its bytes verified; None as for `get`."""
+        record = self._records.get(key)
+        if record is None:
+            return None
+        path = self._object(record.sha256)
+        if path.is_file() and file_sha256(path) == record.sha256:
+            return path
+        del self._records[key]
+        return None
+
+    def _handle(self) -> int:
+        if self._file is None:
+            raise UsageError(f"{self.folder} is not open for writing")
+        return self._file
+
+    def _commit(self, record: Record) -> None:
+        """Add a record's line to the journal; where there is room for a part of it only, nothing."""
+        file, line = self._handle(), _line(record)
         with self._appending:
-            self._append(file, _line(record))
+            if os.write(file, line) != len(line):
+                os.ftruncate(file, self._loaded)
+                raise StorageError(f"{self._journal}: the disk is full; make room, the same command goes on from there")
+            self._loaded += len(line)
             self._records[record.key] = record
         os.fsync(file)
-
-    def _append(self, file: int, line: bytes) -> None:
-        """Add a line to the journal; where there is room for a part of it only, for none."""
-        if os.write(file, line) != len(line):
-            os.ftruncate(file, self._loaded)
-            raise StorageError(f"{self._journal}: the disk is full; make room, the same command goes on from there")
-        self._loaded += len(line)
 
     def _object(self, digest: str) -> Path:
         return self.folder / "objects" / digest[:2] / digest

@@ -1,11 +1,13 @@
 """The seam for new sources: what a source must do, and what it is given to do it with."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from mkg_builder.graph import Dropped, Statement
@@ -71,17 +73,36 @@ class Request:
     final: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Feature vectors that a source publishes of some entities.
+
+    Attributes:
+        modality: what was encoded, `image` or `text`.
+        encoder: what encoded it.
+        ids: the entities.
+        values: float32 [ids, dimension], finite.
+    """
+
+    modality: Literal["image", "text"]
+    encoder: str
+    ids: Sequence[str]
+    values: npt.NDArray[np.float32]
+
+
 class SourceContext(ABC):
     """All that a source may touch: its options, the network, the snapshot, and the record of what was left out.
 
     Attributes:
         name: the source's name in the recipe, to sign entities and triples with.
         folder: where the recipe lies; files that belong to the recipe are found from here.
+        files: where the user keeps published files that a recipe names and does not bring; None when not said.
         limit: at most so many artworks, or None.
     """
 
     name: str
     folder: Path
+    files: Path | None = None
     limit: int | None
 
     @abstractmethod
@@ -108,6 +129,14 @@ class SourceContext(ABC):
     @abstractmethod
     def put(self, key: str, body: bytes, media_type: str, status: int = 200) -> None:
         """Keep an answer that a file or a program gave, or one that was asked for and judged."""
+
+    @abstractmethod
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        """Keep a file as an answer, whatever its size: its bytes are never all in memory."""
+
+    @abstractmethod
+    def file(self, key: str) -> Path | None:
+        """A file that holds a kept answer, its bytes verified, only to be read; None when there is none."""
 
     @abstractmethod
     def has(self, key: str) -> bool:
@@ -153,6 +182,10 @@ class Source(ABC):
     @abstractmethod
     def read(self, context: SourceContext) -> Iterator[Statement]:
         """Entities, triples and literals from the kept answers, each naming its source; never asks the network."""
+
+    def vectors(self, context: SourceContext, entities: Collection[str]) -> Iterator[Vectors]:  # noqa: ARG002
+        """The feature vectors that it publishes of these entities, some thousand at a time; none unless overridden."""
+        return iter(())
 
 
 @dataclass

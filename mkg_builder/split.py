@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from mkg_builder.errors import DataError
 from mkg_builder.facts import Facts
 from mkg_builder.graph import SPLITS, Entity
 from mkg_builder.names import slug
 from mkg_builder.recipe import SplitRecipe
-from mkg_builder.triples import Triples
+from mkg_builder.triples import NO_SPLIT, Triples
 from mkg_builder.unions import clusters
 
 Sides = npt.NDArray[np.int8]
@@ -35,9 +36,12 @@ def split_facts(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]
 
     Returns:
         The facts without what the policy drops, and the side of each triple.
+
+    Raises:
+        DataError: the split is given, and a triple comes without one.
     """
     if policy.policy == "given":
-        return facts, facts.triples.split
+        return facts, _given(facts.triples)
     sides = _sides(facts, policy, duplicates)
     crossing = sides == NOWHERE
     facts = facts.without_triples(crossing, "split_crossing", "its ends belong to different splits")
@@ -48,6 +52,15 @@ def split_facts(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]
         facts = facts.without_triples(lost, "unanswerable", "held out, and its tail never occurs in train")
         sides = sides[~lost]
     return facts, sides
+
+
+def _given(triples: Triples) -> Sides:
+    for triple in triples.where(np.flatnonzero(triples.split == NO_SPLIT)[:1]):
+        raise DataError(
+            f"source {triple.source} puts ({triple.head}, {triple.relation}, {triple.tail}) on no side; "
+            f"with split policy 'given' it must say one of {', '.join(SPLITS)}"
+        )
+    return triples.split
 
 
 def _sides(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> Sides:

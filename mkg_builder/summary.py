@@ -39,7 +39,7 @@ def _samples(release: Path, count: int) -> list[dict[str, Any]]:
     columns = ["id", "label", "width", "height", "image_status", "split"]
     works = schema.read_table(release, "artworks", columns=columns)
     step = max(len(works) // max(count, 1), 1)
-    chosen = works.take(list(range(0, len(works), step))[:count]).to_pylist()
+    chosen = works.take(pa.array(range(0, len(works), step)[:count], pa.int64())).to_pylist()
     return _with_facts(release, chosen)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import PIL
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mkg_builder import __version__, schema
 from mkg_builder.card import Contents, render_card
@@ -25,16 +24,12 @@ from mkg_builder.graph import SPLITS, Entity
 from mkg_builder.images import BrokenPicture, Picture
 from mkg_builder.knowledge_graph import KnowledgeGraph
 from mkg_builder.recipe import Recipe, canonical
+from mkg_builder.shards import ROW_GROUP, Rows, write_rows, write_triples, write_vectors
+from mkg_builder.source import Vectors
 from mkg_builder.statistics import availability, entity_splits
 from mkg_builder.triples import Triples
 
 SHARD_BYTES = 500_000_000
-ROW_GROUP = {"artworks": 100}
-"""Rows that the Hub's viewer must read at once: few where rows carry pictures."""
-DEFAULT_ROW_GROUP = 50_000
-TRIPLES_ROW_GROUP = 250_000
-
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,7 @@ class Draft:
         snapshot: what the manifest says of the answers this was made from.
         leftovers: source -> fields that it sent and nobody read.
         account: what became of the triples read: `read`, `kept`, and `gone` by rule.
+        vectors: the feature vectors that the sources publish, in pieces.
     """
 
     recipe: Recipe
@@ -61,6 +57,7 @@ class Draft:
     snapshot: Mapping[str, Any]
     leftovers: Mapping[str, Sequence[str]]
     account: Mapping[str, Any]
+    vectors: Iterable[Vectors] = ()
 
 
 def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
@@ -103,17 +100,18 @@ def _write_into(folder: Path, draft: Draft) -> dict[str, Any]:
         ("dropped", "full"): _sorted_rows(draft.graph.dropped),
     }
     for (table, split), rows in tables.items():
-        _write_shard(folder / schema.shard_path(table, split), table, [rows])
+        write_rows(folder / schema.shard_path(table, split), table, [rows])
     for split in SPLITS:
-        _write_triples(folder / schema.shard_path("triples", split), draft.splits[split])
+        write_triples(folder / schema.shard_path("triples", split), draft.splits[split])
     works = _artworks(draft)
     _write_artworks(folder, draft, works, placed)
+    write_vectors(folder, draft.vectors)
     contents = Contents(
         draft.graph.count_entities(),
         {split: draft.splits[split].count() for split in SPLITS},
         counts,
         Counter(dropped.rule for dropped in draft.graph.dropped),
-        _filled(draft, tables, works),
+        _filled(folder, draft, tables, works),
     )
     card = render_card(draft.recipe, draft.version, draft.marks, contents, draft.snapshot)
     (folder / schema.CARD).write_text(card, encoding="utf-8")
@@ -150,10 +148,14 @@ def _relation_rows(draft: Draft) -> Rows:
     ]
 
 
-def _filled(draft: Draft, tables: Mapping[tuple[str, str], Rows], works: Sequence[Entity]) -> dict[str, list[str]]:
+def _filled(
+    folder: Path, draft: Draft, tables: Mapping[tuple[str, str], Rows], works: Sequence[Entity]
+) -> dict[str, list[str]]:
     """The splits that have rows, by table, in the order of the format."""
     sizes = {place: len(rows) for place, rows in tables.items()} | {("artworks", "full"): len(works)}
     sizes |= {("triples", split): len(draft.splits[split]) for split in SPLITS}
+    vectors = schema.TABLES["vectors"]
+    sizes |= {("vectors", split): len(schema.table_files(folder, "vectors", split)) for split in vectors.splits}
     filled = {t.name: [split for split in t.splits if sizes[t.name, split]] for t in schema.TABLES.values()}
     return {name: splits for name, splits in filled.items() if splits}
 
@@ -172,7 +174,7 @@ def _write_artworks(folder: Path, draft: Draft, works: Sequence[Entity], placed:
             [_artwork_row(entity, draft, placed) for entity in shard[start : start + ROW_GROUP["artworks"]]]
             for start in range(0, max(len(shard), 1), ROW_GROUP["artworks"])
         )
-        _write_shard(folder / schema.shard_path("artworks", "full", number, len(shards)), "artworks", groups)
+        write_rows(folder / schema.shard_path("artworks", "full", number, len(shards)), "artworks", groups)
 
 
 def _shards(works: Sequence[Entity], pictures: Mapping[str, Picture | BrokenPicture]) -> Iterator[Sequence[Entity]]:
@@ -202,33 +204,6 @@ def _artwork_row(entity: Entity, draft: Draft, placed: Mapping[str, str]) -> dic
     else:
         row["image_status"] = "none"
     return row
-
-
-def _write_shard(path: Path, table: str, groups: Iterable[Rows]) -> None:
-    """One Parquet file from rows, a row group at a time."""
-    wanted = schema.arrow_schema(table)
-    with _parquet(path, wanted) as writer:
-        for rows in filter(None, groups):  # an empty row group would make `datasets` fail; no row group is well
-            writer.write_table(
-                pa.Table.from_pylist(rows, wanted), row_group_size=ROW_GROUP.get(table, DEFAULT_ROW_GROUP)
-            )
-
-
-def _write_triples(path: Path, triples: Triples) -> None:
-    """One Parquet file of facts that are sorted, a row group at a time."""
-    wanted = schema.arrow_schema("triples")
-    with _parquet(path, wanted) as writer:
-        for batch in triples.batches(TRIPLES_ROW_GROUP):
-            writer.write_table(pa.Table.from_batches([batch]).cast(wanted), row_group_size=TRIPLES_ROW_GROUP)
-
-
-def _parquet(path: Path, wanted: pa.Schema) -> pq.ParquetWriter:
-    """A Parquet file as the Hub's viewer and our checks want it: page checksums and a page index."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return pq.ParquetWriter(
-        path, wanted, compression="zstd", write_page_checksum=True, write_page_index=True,
-        use_content_defined_chunking=True,
-    )  # fmt: skip
 
 
 def _listed(path: Path) -> dict[str, Any]:

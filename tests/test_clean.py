@@ -49,6 +49,11 @@ def test_the_rules_together_keep_what_the_recipe_declares() -> None:
     assert {d.rule for d in cleaned.dropped} == {"require", "self_reference"}
 
 
+def test_self_references_stay_where_the_recipe_says_so() -> None:
+    cleaned = clean(works(), tiny_recipe(cleaning={"drop_self_references": False}))
+    assert Triple("artist:x", "isPupilOf", "artist:x", "s") in cleaned.triples
+
+
 def test_no_picture_no_artwork_is_a_rule_of_the_recipe() -> None:
     assert "artwork:a" in clean(works(), tiny_recipe(cleaning={"require_image": False})).entities
     assert "artwork:a" not in clean(works(), tiny_recipe(cleaning={"require_image": True})).entities

@@ -18,7 +18,7 @@ LIBRARY = sorted([*(ROOT / "mkg_builder").rglob("*.py"), *(ROOT / "vlkge").rglob
 SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
-    "__main__", "cli", "build", "summary", "checks", "leaks", "write", "compare",
+    "__main__", "cli", "build", "summary", "checks", "leaks", "write", "shards", "compare",
     "differences", "croissant", "card", "statistics", "split", "clean",
     "reconcile", "facts", "knowledge_graph", "images", "sources", "context", "http", "robots", "throttle",
     "replies", "wire", "connections", "sparql", "snapshot", "source", "recipe",
@@ -29,8 +29,8 @@ MKG_BUILDER = (
 
 VLKGE = (
     "__main__", "cli", "train", "predict", "evaluate", "run", "protocol", "ranking", "negatives", "model", "scorers",
-    "fusion", "encode", "features", "encoders_open_clip", "encoders_plain", "encoders", "dataset", "config", "files",
-    "errors",
+    "fusion", "encode", "published", "features", "encoders_open_clip", "encoders_plain", "encoders", "dataset",
+    "config", "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {"durable", "errors", "registry", "schema", "picture", "terminal", "strict"}

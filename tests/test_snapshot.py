@@ -40,6 +40,23 @@ def test_the_same_answer_again_changes_nothing_and_another_takes_its_place(tmp_p
     assert Snapshot(tmp_path).get("s:/0") == Answer("s:/0", 200, b"two", "text/plain")
 
 
+def test_a_file_is_kept_as_its_bytes_would_be(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"body")
+    snapshot = Snapshot(tmp_path / "s")
+    for _ in range(2):
+        with snapshot.writing():
+            snapshot.put_file("file:big", tmp_path / "big", "text/plain")
+    journal = (tmp_path / "s" / "journal.jsonl").read_text().splitlines()
+    assert Snapshot(tmp_path / "s").get("file:big") == Answer("file:big", 200, b"body", "text/plain")
+    assert (len(journal), snapshot.file("file:big").read_bytes()) == (1, b"body")
+
+
+def test_a_file_that_was_altered_counts_as_never_fetched(tmp_path: Path) -> None:
+    snapshot = kept(tmp_path, b"one")
+    snapshot.file("s:/0").write_bytes(b"two")
+    assert (snapshot.file("s:/0"), snapshot.file("s:/9"), "s:/0" in snapshot) == (None, None, False)
+
+
 def test_the_hash_depends_on_what_was_answered_not_on_when_or_in_which_order(tmp_path: Path) -> None:
     first = kept(tmp_path / "a", b"one", b"two")
     second = Snapshot(tmp_path / "b")

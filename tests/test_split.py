@@ -1,8 +1,10 @@
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mkg_builder.errors import DataError
 from mkg_builder.facts import Facts
 from mkg_builder.graph import SPLITS, Entity, Triple, entity_type
 from mkg_builder.recipe import SplitRecipe
@@ -108,6 +110,11 @@ def test_a_given_split_is_kept() -> None:
     stated = [Triple("artist:1", "r", f"artist:{n}", "s", split) for n, split in enumerate(SPLITS)]
     sides = divide(stated, policy="given", unseen=None)
     assert {split: len(part) for split, part in sides.items()} == {"train": 1, "validation": 1, "test": 1}
+
+
+def test_a_given_split_that_a_triple_does_not_state_is_refused() -> None:
+    with pytest.raises(DataError, match="it must say one of train, validation, test"):
+        divide([Triple("artist:1", "r", "artist:2", "s")], policy="given", unseen=None)
 
 
 def test_the_shares_are_those_of_the_recipe() -> None:

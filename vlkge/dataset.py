@@ -248,7 +248,8 @@ def _read_about(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     try:
         split, types = manifest["recipe"]["split"], manifest["recipe"]["types"]
         about = {field: manifest[field] for field in ("name", "version", "content_sha256")}
-        about |= {"setting": split["policy"], "unseen": split["unseen"]}
+        given = "transductive" if split["unseen"] is None else "inductive"
+        about |= {"setting": given if split["policy"] == "given" else split["policy"], "unseen": split["unseen"]}
         about["prompts"] = {kind: info["prompt"] for kind, info in types.items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{folder / schema.MANIFEST} does not say {error}; {_REBUILD}") from None

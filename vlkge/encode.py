@@ -19,6 +19,7 @@ from vlkge.encoders import Encoder, EncoderInfo, Input, Modality, Vectors, resol
 from vlkge.errors import DatasetError, FeaturesError
 from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped, require_replaceable, save_features
 from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
+from vlkge.published import PUBLISHED, published_features
 
 DEFAULT_ENCODERS = ("color-texture", "char-ngrams")
 PART_ITEMS = 512
@@ -82,7 +83,8 @@ def encode_release(
 
     Args:
         release: a release folder; every byte of it is verified first.
-        specs: encoders, at most one per modality; none for `DEFAULT_ENCODERS`.
+        specs: encoders, at most one per modality; none for `DEFAULT_ENCODERS`;
+            `published` for the vectors that the release carries.
         out: a new place, or a features folder to replace.
         options: batch size and device.
         progress: told of the modality, how many are done, of how many.
@@ -92,10 +94,11 @@ def encode_release(
         DatasetError: the release is not valid.
     """
     require_replaceable(out)
-    encoders = _resolve(specs or DEFAULT_ENCODERS, options)
+    encoders = _resolve([spec for spec in specs or DEFAULT_ENCODERS if spec != PUBLISHED], options)
     dataset = load_folder(release)
     parts = out.with_name(f"{out.name}.parts")
-    features, reports = [], []
+    features = published_features(release, dataset) if PUBLISHED in specs else []
+    reports = [ModalityReport(given.info, len(given.ids), (), 0) for given in features]
     for encoder in encoders:
         inputs, total = _inputs(release, dataset, encoder.modality)
         found = _Parts(parts / encoder.modality, encoder, dataset, options.batch_size)
@@ -103,7 +106,8 @@ def encode_release(
         features.append(made)
         reports.append(ModalityReport(made.info, len(made.ids), made.skipped, found.resumed))
     save_features(out, features)
-    shutil.rmtree(parts)
+    if encoders:
+        shutil.rmtree(parts)
     return EncodeReport(out, tuple(reports))
 
 

@@ -92,6 +92,7 @@ ENCODERS = Registry(
         "color-texture": "vlkge.encoders_plain:ColorTexture",
         "char-ngrams": "vlkge.encoders_plain:CharNgrams",
         "open_clip": "vlkge.encoders_open_clip:OpenClip",
+        "published": "vlkge.published:Published",
     },
 )
 
