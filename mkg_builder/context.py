@@ -54,7 +54,7 @@ class SnapshotContext(SourceContext):
 
     @override
     def get(self, request: Request) -> Answer:
-        kept = self._snapshot.get(request.key) if request.key else None
+        kept = self._kept(request)
         if kept is not None:
             return kept
         if self._client is None:
@@ -71,6 +71,9 @@ class SnapshotContext(SourceContext):
             self.failures.append(str(error))
             self._count_in_a_row(error)
             return Answer(request.key, 0, b"", "")
+
+    def _kept(self, request: Request) -> Answer | None:
+        return self._snapshot.get(request.key) if request.key else None
 
     def _keep(self, request: Request, answer: Answer) -> Answer:
         if not request.key or answer.status == 401:
@@ -93,14 +96,14 @@ class SnapshotContext(SourceContext):
             yield from map(self.get, requests)
             return
         pool = ThreadPoolExecutor(max_workers=WORKERS)
-        waiting: deque[Future[Answer]] = deque()
+        waiting: deque[Future[Answer] | Answer] = deque()
         try:
             for request in requests:
                 if len(waiting) == AHEAD:
-                    yield waiting.popleft().result()
-                waiting.append(pool.submit(self.get, request))
+                    yield _result(waiting.popleft())
+                waiting.append(self._kept(request) or pool.submit(self.get, request))
             while waiting:
-                yield waiting.popleft().result()
+                yield _result(waiting.popleft())
         except GeneratorExit:
             raise
         except BaseException:
@@ -145,3 +148,7 @@ class SnapshotContext(SourceContext):
     def progress(self, done: int, total: int | None) -> None:
         if self._advance is not None:
             self._advance(self.name, done, total)
+
+
+def _result(answer: Future[Answer] | Answer) -> Answer:
+    return answer.result() if isinstance(answer, Future) else answer

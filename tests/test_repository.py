@@ -21,7 +21,7 @@ MKG_BUILDER = (
     "__main__", "cli", "build", "summary", "checks", "leaks", "write", "shards", "compare",
     "differences", "croissant", "card", "statistics", "split", "clean",
     "reconcile", "facts", "knowledge_graph", "images", "sources", "context", "http", "robots", "throttle",
-    "replies", "wire", "connections", "sparql", "snapshot", "source", "recipe",
+    "replies", "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe",
     "strict", "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "terminal",
     "registry", "places", "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
 )  # fmt: skip

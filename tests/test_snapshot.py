@@ -181,7 +181,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_fetched(
 
 def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -> None:
     kept(tmp_path, b"one")
-    left = next((tmp_path / "objects").iterdir()) / ".new-half"
+    left = tmp_path / "objects" / ".new-half"
     left.write_bytes(b"on")
     kept(tmp_path, b"one")
     assert not left.exists()
