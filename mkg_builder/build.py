@@ -132,19 +132,20 @@ class Workshop:
 
     def context(self, name: str, online: bool) -> SnapshotContext:
         """What a source is given: with a client while it fetches, without one while it reads."""
-        part = self.recipe.sources[name]
         context = SnapshotContext(
             name, self.folder, self.snapshot, self.endpoints, self.job.limit,
-            self._client(part) if online and part.endpoints else None, self.advance,
+            self._client(name) if online and self.recipe.sources[name].endpoints else None, self.advance,
         )  # fmt: skip
         context.files = self.job.files
         return context
 
-    def _client(self, part: SourceRecipe) -> Client:
+    def _client(self, name: str) -> Client:
+        part = self.recipe.sources[name]
         hosts = [urlsplit(self.endpoints[name]).netloc for name in part.endpoints]
         if all(self.endpoints[name] == url for name, url in part.endpoints.items()):
             hosts += part.hosts  # a stand-in server must not lead us to the live hosts
-        return Client(self.job.contact, hosts, part.limits)
+        memory = self.snapshot.folder / f"asked-{name}.log"
+        return Client(self.job.contact, hosts, part.limits, memory=memory)
 
 
 def fetch(job: Job, advance: Progress | None = None) -> FetchReport:

@@ -4,7 +4,7 @@
     journal.jsonl           one line per answer, appended after its object is in place
     origin.json             which endpoints were asked
     lock                    held by the process at work
-    asked.log               the requests of the last hour, so that limits hold from run to run
+    asked-SOURCE.log        the requests of the last hour, so that limits hold from run to run
 
 A journal line is the commit: what it does not name was never fetched. A torn last line is dropped. Every 256 answers,
 and at the end, all is forced to the disk: `kill -9` loses no answer, a power cut the last 256 at most. An object that
@@ -85,9 +85,10 @@ class Snapshot:
             self._file = None
 
     def _require_own(self) -> None:
-        for name in ("objects", "journal.jsonl", "lock", "origin.json", "asked.log"):
-            if (self.folder / name).is_symlink():
-                raise StorageError(f"{self.folder / name} is a symbolic link, which is not written through; remove it")
+        names = ("objects", "journal.jsonl", "lock", "origin.json")
+        for path in (*(self.folder / name for name in names), *self.folder.glob("asked-*.log")):
+            if path.is_symlink():
+                raise StorageError(f"{path} is a symbolic link, which is not written through; remove it")
 
     def _require_room(self) -> None:
         free = shutil.disk_usage(self.folder).free
