@@ -7,8 +7,8 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mkg_builder.errors import DataError, StorageError
 
@@ -18,8 +18,7 @@ LATEST = 256
 _CHECK = b', "check": '
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One line of the journal."""
 
     key: str
@@ -103,7 +102,7 @@ class Journal:
         place = self._places.get(_name(key))
         if place is None:
             return None
-        with self.path.open("rb") as file:
+        with open(self.path, "rb") as file:  # noqa: PTH123  # half the time of Path.open, for every answer
             file.seek(place)
             record = _parsed(file.readline())
         return record if record is not None and record.key == key else None
@@ -132,7 +131,7 @@ def _name(key: str) -> bytes:
 
 def _line(record: Record) -> bytes:
     """A record as its line, with a checksum over what stands before it: a flipped bit may leave valid JSON."""
-    text = json.dumps(asdict(record), sort_keys=True).encode()[:-1]
+    text = json.dumps(record._asdict(), sort_keys=True).encode()[:-1]
     return b"%s%s%d}\n" % (text, _CHECK, zlib.crc32(text))
 
 
