@@ -1,5 +1,6 @@
 """What a source is given while it fetches and while it reads."""
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,6 +48,7 @@ class SnapshotContext(SourceContext):
         self.observations = Observations()
         self.failures: list[str] = []
         self._in_a_row = 0
+        self._answers = itertools.count(1)
 
     @override
     def endpoint(self, name: str) -> str:
@@ -68,7 +70,7 @@ class SnapshotContext(SourceContext):
             self._count_in_a_row(error)
             return Answer(request.key, 504, b"", "")
         except UpstreamError as error:
-            self.failures.append(str(error))
+            self.fail(str(error))
             self._count_in_a_row(error)
             return Answer(request.key, 0, b"", "")
 
@@ -82,6 +84,7 @@ class SnapshotContext(SourceContext):
             raise UpstreamError(f"{request.url}: the answer repeats a secret, so it is not kept")
         self._snapshot.put(answer)
         self._in_a_row = 0
+        self._tell("answers", next(self._answers))
         return answer
 
     def _count_in_a_row(self, error: UpstreamError) -> None:
@@ -143,6 +146,11 @@ class SnapshotContext(SourceContext):
     @override
     def fail(self, line: str) -> None:
         self.failures.append(line)
+        self._tell("skipped, to be asked again", len(self.failures))
+
+    def _tell(self, what: str, count: int) -> None:
+        if self._advance is not None:
+            self._advance(f"{self.name}: {what}", count, None)
 
     @override
     def progress(self, done: int, total: int | None) -> None:
