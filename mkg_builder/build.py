@@ -170,7 +170,9 @@ def _verify_pictures(
             broken += 1
             entities[entity.id] = replace(entity, image=None)
         if advance is not None:
-            advance("pictures", len(verdicts), len(pictured), broken)
+            advance("pictures", len(verdicts), len(pictured))
+            if broken:
+                advance("pictures: skipped, broken", broken, None)
     return replace(facts, entities=entities), verdicts
 
 

@@ -1,5 +1,6 @@
 """What a source is given while it fetches and while it reads."""
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,6 +48,7 @@ class SnapshotContext(SourceContext):
         self.observations = Observations()
         self.failures: list[str] = []
         self._in_a_row = 0
+        self._answers = itertools.count(1)
 
     @override
     def endpoint(self, name: str) -> str:
@@ -54,7 +56,7 @@ class SnapshotContext(SourceContext):
 
     @override
     def get(self, request: Request) -> Answer:
-        kept = self._snapshot.get(request.key) if request.key else None
+        kept = self._kept(request)
         if kept is not None:
             return kept
         if self._client is None:
@@ -68,9 +70,12 @@ class SnapshotContext(SourceContext):
             self._count_in_a_row(error)
             return Answer(request.key, 504, b"", "")
         except UpstreamError as error:
-            self.failures.append(str(error))
+            self.fail(str(error))
             self._count_in_a_row(error)
             return Answer(request.key, 0, b"", "")
+
+    def _kept(self, request: Request) -> Answer | None:
+        return self._snapshot.get(request.key) if request.key else None
 
     def _keep(self, request: Request, answer: Answer) -> Answer:
         if not request.key or answer.status == 401:
@@ -79,6 +84,7 @@ class SnapshotContext(SourceContext):
             raise UpstreamError(f"{request.url}: the answer repeats a secret, so it is not kept")
         self._snapshot.put(answer)
         self._in_a_row = 0
+        self._tell("answers", next(self._answers))
         return answer
 
     def _count_in_a_row(self, error: UpstreamError) -> None:
@@ -93,14 +99,14 @@ class SnapshotContext(SourceContext):
             yield from map(self.get, requests)
             return
         pool = ThreadPoolExecutor(max_workers=WORKERS)
-        waiting: deque[Future[Answer]] = deque()
+        waiting: deque[Future[Answer] | Answer] = deque()
         try:
             for request in requests:
                 if len(waiting) == AHEAD:
-                    yield waiting.popleft().result()
-                waiting.append(pool.submit(self.get, request))
+                    yield _result(waiting.popleft())
+                waiting.append(self._kept(request) or pool.submit(self.get, request))
             while waiting:
-                yield waiting.popleft().result()
+                yield _result(waiting.popleft())
         except GeneratorExit:
             raise
         except BaseException:
@@ -140,8 +146,17 @@ class SnapshotContext(SourceContext):
     @override
     def fail(self, line: str) -> None:
         self.failures.append(line)
+        self._tell("skipped, to be asked again", len(self.failures))
+
+    def _tell(self, what: str, count: int) -> None:
+        if self._advance is not None:
+            self._advance(f"{self.name}: {what}", count, None)
 
     @override
     def progress(self, done: int, total: int | None) -> None:
         if self._advance is not None:
-            self._advance(self.name, done, total, len(self.failures))
+            self._advance(self.name, done, total)
+
+
+def _result(answer: Future[Answer] | Answer) -> Answer:
+    return answer.result() if isinstance(answer, Future) else answer

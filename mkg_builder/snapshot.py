@@ -1,13 +1,14 @@
 """The snapshot: every answer exactly as received, named by its sha256, and a journal of what was asked.
 
-    objects/ab/abcdef…      the bytes, written once (temporary file, fsync, rename)
-    journal.jsonl           one line per answer, appended and fsynced after its object is safe
+    objects/ab/abcdef…      the bytes, written once (temporary file, rename)
+    journal.jsonl           one line per answer, appended after its object is in place
     origin.json             which endpoints were asked
     lock                    held by the process at work
-    asked.log               the requests of the last hour, so that limits hold from run to run
+    asked-SOURCE.log        the requests of the last hour, so that limits hold from run to run
 
-A journal line is the commit: what it does not name was never fetched. A torn last line is dropped. No symbolic
-link is followed inside the folder.
+A journal line is the commit: what it does not name was never fetched. A torn last line is dropped. Every 256 answers,
+and at the end, all is forced to the disk: `kill -9` loses no answer, a power cut the last 256 at most. An object that
+is missing or altered is asked again. No symbolic link is followed inside the folder.
 """
 
 import fcntl
@@ -16,40 +17,24 @@ import json
 import os
 import shutil
 import socket
-import sys
 import threading
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from mkg_builder.addresses import is_loopback
-from mkg_builder.durable import copy_durably, file_sha256, sync_folder, write_durably
-from mkg_builder.errors import DataError, LockedError, StorageError, UsageError
+from mkg_builder.durable import copy_durably, file_sha256, sync_file_system, sync_folder, write_durably, write_whole
+from mkg_builder.errors import LockedError, StorageError, UsageError
+from mkg_builder.journal import LATEST, Journal, Record
 from mkg_builder.source import Answer
 
 LEAST_FREE = 16 * 2**20
 """Bytes that must be free before anything is fetched."""
 
-_CHECK = b', "check": '
-
 OPENING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One line of the journal."""
-
-    key: str
-    status: int
-    sha256: str
-    bytes: int
-    media_type: str
-    time: int
 
 
 class Snapshot:
@@ -57,27 +42,10 @@ class Snapshot:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._records: dict[str, Record] = {}
-        self._journal = folder / "journal.jsonl"
-        self._appending = threading.Lock()
+        self._journal = Journal(folder / "journal.jsonl")
         self._file: int | None = None
-        self._loaded = 0
-        if self._journal.exists():
-            self._load()
-
-    def _load(self) -> None:
-        self._loaded = 0
-        with self._journal.open("rb") as journal:
-            for number, line in enumerate(journal, 1):
-                if not line.endswith(b"\n"):  # a torn last line was never committed
-                    break
-                record = _parsed(line)
-                if record is None:
-                    raise DataError(
-                        f"{self._journal}: line {number} is damaged; delete that line, the next run asks it again"
-                    )
-                self._records[record.key] = record
-                self._loaded += len(line)
+        self._unsafe = 0
+        self._syncing = threading.Lock()
 
     @contextmanager
     def writing(self) -> Iterator["Snapshot"]:
@@ -99,18 +67,28 @@ class Snapshot:
             lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
             lock.flush()
             self._require_room()
-            self._open_journal()
+            for left in self.folder.glob("objects/.new-*"):  # a killed process's
+                left.unlink(missing_ok=True)
+            self._file = self._journal.open(OPENING)
+            for key in tuple(self._journal.latest):  # a power cut may have left lines without their objects
+                self.get(key)
             try:
                 yield self
             finally:
-                if self._file is not None:
-                    os.close(self._file)
-                self._file = None
+                self._close(self._file)
+
+    def _close(self, file: int) -> None:
+        try:
+            self._sync()
+        finally:
+            os.close(file)
+            self._file = None
 
     def _require_own(self) -> None:
-        for name in ("objects", "journal.jsonl", "lock", "origin.json", "asked.log"):
-            if (self.folder / name).is_symlink():
-                raise StorageError(f"{self.folder / name} is a symbolic link, which is not written through; remove it")
+        names = ("objects", "journal.jsonl", "lock", "origin.json")
+        for path in (*(self.folder / name for name in names), *self.folder.glob("asked-*.log")):
+            if path.is_symlink():
+                raise StorageError(f"{path} is a symbolic link, which is not written through; remove it")
 
     def _require_room(self) -> None:
         free = shutil.disk_usage(self.folder).free
@@ -125,28 +103,22 @@ class Snapshot:
                 f"{self.folder}: this disk can hold no more files; make room or give another --workspace"
             )
 
-    def _open_journal(self) -> None:
-        self._file = os.open(self._journal, OPENING, 0o644)
-        size = os.fstat(self._file).st_size
-        if size != self._loaded:  # written to, or torn, since it was read
-            self._records.clear()
-            self._load()
-            os.ftruncate(self._file, self._loaded)
-        for left in self.folder.glob("objects/*/.new-*"):  # a killed process's
-            left.unlink(missing_ok=True)
-
     def __contains__(self, key: str) -> bool:
-        return key in self._records
+        return key in self._journal
+
+    def __iter__(self) -> Iterator[str]:
+        """Everything that was asked, in the order of the answers."""
+        return (record.key for record in self._journal.records())
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._journal)
 
     def get(self, key: str) -> Answer | None:
         """The answer kept under a key, its bytes verified; None when there is none.
 
         An object that is missing or altered counts as never fetched, so that it is asked again.
         """
-        record = self._records.get(key)
+        record = self._journal.find(key)
         if record is None:
             return None
         try:
@@ -154,18 +126,21 @@ class Snapshot:
         except FileNotFoundError:
             body = None
         if body is None or hashlib.sha256(body).hexdigest() != record.sha256:
-            del self._records[key]
+            self._journal.forget(key)
             return None
         return Answer(key, record.status, body, record.media_type)
 
     def put(self, answer: Answer) -> None:
-        """Keep an answer; when this returns, it survives a crash. May be called from several threads.
+        """Keep an answer; when this returns, it survives the end of the process. May be called from several threads.
 
         The same answer again changes nothing; another answer to the same question takes the old one's place.
         """
         self._handle()
         digest = hashlib.sha256(answer.body).hexdigest()
         self._write_object(digest, answer.body)
+        known = self._journal.find(answer.key)
+        if known and (known.status, known.sha256, known.media_type) == (answer.status, digest, answer.media_type):
+            return
         self._commit(Record(answer.key, answer.status, digest, len(answer.body), answer.media_type, int(time.time())))
 
     def put_file(self, key: str, path: Path, media_type: str) -> None:
@@ -182,17 +157,19 @@ class Snapshot:
             sync_folder(target.parent.parent)
         finally:
             copy.unlink(missing_ok=True)
-        self._commit(Record(key, 200, digest, size, media_type, int(time.time())))
+        known = self._journal.find(key)
+        if known is None or (known.sha256, known.media_type) != (digest, media_type):
+            self._commit(Record(key, 200, digest, size, media_type, int(time.time())))
 
     def file(self, key: str) -> Path | None:
         """The object that holds an answer, its bytes verified; None as for `get`."""
-        record = self._records.get(key)
+        record = self._journal.find(key)
         if record is None:
             return None
         path = self._object(record.sha256)
         if path.is_file() and file_sha256(path) == record.sha256:
             return path
-        del self._records[key]
+        self._journal.forget(key)
         return None
 
     def _handle(self) -> int:
@@ -201,25 +178,17 @@ class Snapshot:
         return self._file
 
     def _commit(self, record: Record) -> None:
-        """Write the journal line of an answer whose object is safe; none where the same line stands already."""
-        file, known = self._handle(), self._records.get(record.key)
-        if known and (known.status, known.sha256, known.media_type) == (
-            record.status,
-            record.sha256,
-            record.media_type,
-        ):
-            return
-        with self._appending:
-            self._append(file, _line(record))
-            self._records[record.key] = record
-        os.fsync(file)
+        self._journal.append(self._handle(), record)
+        self._unsafe += 1
+        if self._unsafe >= LATEST:
+            self._sync()
 
-    def _append(self, file: int, line: bytes) -> None:
-        """Add a line to the journal; where there is room for a part of it only, for none."""
-        if os.write(file, line) != len(line):
-            os.ftruncate(file, self._loaded)
-            raise StorageError(f"{self._journal}: the disk is full; make room, the same command goes on from there")
-        self._loaded += len(line)
+    def _sync(self) -> None:
+        """Force everything kept so far to the disk."""
+        with self._syncing:
+            if self._unsafe:
+                self._unsafe = 0
+                sync_file_system(self._handle())
 
     def _object(self, digest: str) -> Path:
         return self.folder / "objects" / digest[:2] / digest
@@ -232,8 +201,7 @@ class Snapshot:
             return
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
-            sync_folder(target.parent.parent)
-        write_durably(target, body)
+        write_whole(target, body, self.folder / "objects")
 
     def claim_origin(self, endpoints: Mapping[str, str]) -> None:
         """Remember which machine the answers come from, and refuse to mix two.
@@ -261,10 +229,10 @@ class Snapshot:
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the snapshot: its hash, its size, when it was made."""
         digest = hashlib.sha256()
-        for key in sorted(self._records):
-            record = self._records[key]
-            digest.update(json.dumps([key, record.status, record.sha256]).encode() + b"\n")
-        times = [record.time for record in self._records.values()] or [0]
+        told = sorted((record.key, record.status, record.sha256) for record in self._journal.records())
+        for line in told:
+            digest.update(json.dumps(line).encode() + b"\n")
+        times = [record.time for record in self._journal.records()] or [0]
         return {"sha256": digest.hexdigest(), "answers": len(self), "first": min(times), "last": max(times)}
 
 
@@ -274,21 +242,3 @@ def _machines(endpoints: Mapping[str, str]) -> dict[str, str]:
 
 def _words(endpoints: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={url}" for name, url in sorted(endpoints.items()))
-
-
-def _line(record: Record) -> bytes:
-    """A record as its line, with a checksum over what stands before it: a flipped bit may leave valid JSON."""
-    text = json.dumps(asdict(record), sort_keys=True).encode()[:-1]
-    return b"%s%s%d}\n" % (text, _CHECK, zlib.crc32(text))
-
-
-def _parsed(line: bytes) -> Record | None:
-    """The record of a line; None when the line is damaged. Lines without a checksum are of older versions."""
-    text, found, _ = line.rpartition(_CHECK)
-    try:
-        fields = json.loads(line)
-        if found and fields.pop("check") != zlib.crc32(text):
-            return None
-        return Record(**{**fields, "media_type": sys.intern(fields["media_type"])})
-    except (ValueError, TypeError, KeyError):
-        return None

@@ -6,21 +6,33 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 from mkg_builder import __version__
 from mkg_builder.errors import MkgError, StorageError
 from mkg_builder.redaction import redact
 
 PIPED_WIDTH = 120
+RATE_OVER = 3600.0
+"""Seconds that rate and remaining time are reckoned from: one step of a polite crawl may take half an hour."""
 UNWINDING = 4.0
 """Seconds that a stopped program may take to leave its folders in order."""
 INTERRUPTED = "interrupted; what is done is kept, the same command goes on from there"
@@ -34,14 +46,7 @@ def _console(stream: Literal["stdout", "stderr"]) -> Console:
 
 out, err = _console("stdout"), _console("stderr")
 
-
-class Advance(Protocol):
-    """Told of progress."""
-
-    def __call__(self, stage: str, done: int, total: int | None, skipped: int = 0) -> None:
-        """The stage, how many are done, of how many (None: unknown), how many could not be had or were left out."""
-
-
+Advance = Callable[[str, int, int | None], None]
 """Told of progress: what is being done, how many are done, of how many (None: unknown)."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -87,26 +92,38 @@ def show_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+class _RateColumn(ProgressColumn):
+    """How many a second; a minute or an hour where that is less than one."""
+
+    @override
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        unit, factor = next((u, f) for u, f in (("s", 1), ("min", 60), ("h", 3600)) if speed * f >= 1 or u == "h")
+        return Text(f"{speed * factor:,.1f}/{unit}")
+
+
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
-    """A progress bar with remaining time on standard error; none when quiet, nothing shown where no terminal is."""
+    """A bar with remaining time and rate on standard error; none when quiet, nothing shown where no terminal is."""
     if quiet:
         yield None
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[skipped]}"),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(), _RateColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+    settings: dict[str, Any] = {"console": err, "disable": not err.is_terminal, "speed_estimate_period": RATE_OVER}
+    with Progress(*columns, **settings) as progress:
         tasks: dict[str, Any] = {}
+        adding = threading.Lock()
 
-        def advance(stage: str, done: int, total: int | None, skipped: int = 0) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(visible(stage), total=total, rate="", skipped="")
-            task = progress.tasks[tasks[stage]]
-            rate = f"{task.speed:,.1f}/s" if task.speed else ""
-            said = f"{skipped:,} skipped" if skipped else ""
-            progress.update(tasks[stage], completed=done, total=total, rate=rate, skipped=said)
+        def advance(stage: str, done: int, total: int | None) -> None:
+            with adding:  # told by many threads
+                if stage not in tasks:
+                    tasks[stage] = progress.add_task(visible(stage), total=total)
+            progress.update(tasks[stage], completed=done, total=total)
 
         yield advance
 

@@ -22,7 +22,7 @@ UNKNOWN_HOST = Limit(per_second=1, parallel=1)
 """For a live host that no limit names."""
 
 REMEMBERED = 1.5
-"""Windows of more seconds than this outlive the process, since it may be started again within them."""
+"""Windows of more seconds than this outlive the process; a run after another waits for the others to pass."""
 
 LINES_BEFORE_COMPACTION = 20_000
 
@@ -97,8 +97,9 @@ class Throttle:
         self._paused: dict[str, float] = {}
         self._lock = threading.Lock()
         self._memory = _Memory(memory, clock) if memory is not None else None
-        if self._memory is not None:
-            self._memory.recall(self._gates)
+        self._opening = -math.inf
+        if self._memory is not None and self._memory.recall(self._gates):
+            self._opening = clock.now() + REMEMBERED
 
     @contextmanager
     def turn(self, url: str) -> Iterator[None]:
@@ -148,7 +149,7 @@ class Throttle:
         while True:
             with self._lock:
                 now = self._clock.now()
-                pause = self._paused.get(host, now) - now
+                pause = max(self._paused.get(host, now), self._opening if gates else now) - now
                 if pause == math.inf:
                     raise HostClosedError(f"{host} asked us to stay away; run the same command again later")
                 wait = max([pause, *(gate.wait(now) for gate in gates)])
@@ -177,11 +178,12 @@ class _Memory:
         self._path, self._clock, self._lines = path, clock, 0
         self._windows: dict[str, _Window] = {}
 
-    def recall(self, gates: Mapping[str, _Gate]) -> None:
-        """Count the requests of earlier runs that still lie in a window."""
+    def recall(self, gates: Mapping[str, _Gate]) -> bool:
+        """Count the requests of earlier runs that still lie in a window; whether there was an earlier run."""
+        known = self._path.is_file()
         longest = {name: gate.longest for name, gate in gates.items()}
         self._windows = {name: window for name, window in longest.items() if window and window.seconds > REMEMBERED}
-        lines = self._path.read_text("ascii", "replace").splitlines() if self._path.is_file() else []
+        lines = self._path.read_text("ascii", "replace").splitlines() if known else []
         under_way: Counter[str] = Counter()
         for line in lines:
             found = _LINE.fullmatch(line)
@@ -195,6 +197,7 @@ class _Memory:
             for _ in range(calls):  # the process ended before the answer came, at the latest now
                 self._count(gates[name], 0.0)
         self._compact()
+        return known
 
     def _count(self, gate: _Gate, age: float) -> None:
         for window in gate.windows:

@@ -114,4 +114,4 @@ class Workshop:
         if all(self.endpoints[name] == url for name, url in part.endpoints.items()):
             hosts += part.hosts  # a stand-in server must not lead us to the live hosts
         limits = {**self.sources[name].limits, **part.limits}
-        return Client(self.job.contact, hosts, limits, memory=self.snapshot.folder / "asked.log")
+        return Client(self.job.contact, hosts, limits, memory=self.snapshot.folder / f"asked-{name}.log")

@@ -66,6 +66,18 @@ def test_a_single_failure_is_told_at_the_end_and_not_kept(snapshot: Snapshot) ->
     assert request(1).key not in snapshot
 
 
+def test_progress_counts_what_came_and_what_was_skipped(snapshot: Snapshot) -> None:
+    keep_one(snapshot)
+    told: dict[str, int] = {}
+    site = Site({"/1": answer(b"", 500), "/2": answer(b"two"), "/3": answer(b"three")})
+    client = Client(None, ["127.0.0.1:*"], {}, Patience(attempts=2), site)
+    asking = SnapshotContext(
+        "s", Path(), snapshot, {}, client=client, advance=lambda what, n, _: told.update({what: n})
+    )
+    list(asking.get_all([request(1), request(2), request(3)]))
+    assert told == {"s: answers": 2, "s: skipped, to be asked again": 1}
+
+
 def test_so_many_failures_in_a_row_mean_that_the_source_is_down(snapshot: Snapshot) -> None:
     keep_one(snapshot)
     site = Site({f"/{n}": answer(b"", 500) for n in range(500)})
@@ -100,7 +112,12 @@ def test_secrets_that_are_not_taken_are_an_answer_that_is_not_kept(snapshot: Sna
 
 def test_an_answer_without_a_key_or_with_a_secret_in_it_is_not_kept(snapshot: Snapshot) -> None:
     keep_one(snapshot)
-    site = Site({"/1?key=hidden-key-2": answer(b'{"SessionKey": "new"}'), "/2?key=hidden-key-2": answer(b"you are hidden-key-2")})
+    site = Site(
+        {
+            "/1?key=hidden-key-2": answer(b'{"SessionKey": "new"}'),
+            "/2?key=hidden-key-2": answer(b"you are hidden-key-2"),
+        }
+    )
     asking = context(snapshot, site)
     assert asking.get(Request("", f"{BASE}/1", secrets={"key": "hidden-key-2"})).body == b'{"SessionKey": "new"}'
     assert asking.get(Request("site:/2", f"{BASE}/2", secrets={"key": "hidden-key-2"})).status == 0

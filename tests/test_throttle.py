@@ -9,7 +9,7 @@ import pytest
 from mkg_builder.clock import Clock
 from mkg_builder.errors import HostClosedError
 from mkg_builder.recipe import Limit
-from mkg_builder.throttle import Throttle
+from mkg_builder.throttle import REMEMBERED, Throttle
 
 URL = "https://www.example.org/a"
 
@@ -74,14 +74,14 @@ def test_a_rate_is_kept(limit: Limit) -> None:
 
 
 def test_two_starts_within_an_hour_share_its_limit(tmp_path: Path) -> None:
-    clock, limits = VirtualClock(), {"www.example.org": Limit(windows=[(10, 2.5), (100, 3600)])}
+    clock, limits = VirtualClock(), {"www.example.org": Limit(windows=[(4, 1), (10, 2.5), (100, 3600)])}
     times: list[float] = []
     for start in range(40):
-        clock.time += 1
         throttle = Throttle(limits, clock, tmp_path / "asked.log")
         times += crawl(throttle, clock, clock.time + 500, start)
     assert worst(times, 3600) == 100
     assert worst(times, 2.5) <= 10
+    assert worst(times, 1) <= 4
 
 
 @pytest.mark.parametrize("before", [0, 3])
@@ -97,14 +97,14 @@ def test_a_request_that_a_killed_run_had_sent_counts(before: int, tmp_path: Path
         start = clock.time
         with Throttle(limits, clock, tmp_path / "asked.log").turn(URL):
             pass
-        assert clock.time - start == pytest.approx(expected, abs=11)
+        assert clock.time - start == pytest.approx(expected, abs=20)
 
 
 def test_a_line_torn_by_a_crash_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "asked.log").write_text("+ 17000010\n- 1.7e9x www.example.org\nnonsense")
     clock = VirtualClock()
     with Throttle({"www.example.org": Limit(per_hour=1)}, clock, tmp_path / "asked.log").turn(URL):
-        assert clock.time == 1_000
+        assert clock.time == 1_000 + REMEMBERED
 
 
 def test_what_is_remembered_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
