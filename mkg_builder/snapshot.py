@@ -3,6 +3,7 @@
     objects/ab/abcdef…      the bytes, written once (temporary file, fsync, rename)
     journal.jsonl           one line per answer, appended and fsynced after its object is safe
     origin.json             which endpoints were asked
+    format                  the version of this layout; a folder without it is of version 1
     lock                    held by the process at work
     asked.log               the requests of the last hour, so that limits hold from run to run
 
@@ -22,7 +23,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from mkg_builder.durable import copy_durably, file_sha256, sync_folder, write_du
 from mkg_builder.errors import DataError, LockedError, StorageError, UsageError
 from mkg_builder.source import Answer
 
+FORMAT = "1"
 LEAST_FREE = 16 * 2**20
 """Bytes that must be free before anything is fetched."""
 
@@ -62,8 +64,16 @@ class Snapshot:
         self._appending = threading.Lock()
         self._file: int | None = None
         self._loaded = 0
+        self._require_format()
         if self._journal.exists():
             self._load()
+
+    def _require_format(self) -> None:
+        path = self.folder / "format"
+        found = path.read_text(errors="replace").strip()[:20] if path.exists() else FORMAT
+        if found != FORMAT:
+            known = f"of format {found}, and this mkgb knows format {FORMAT}"
+            raise DataError(f"{self.folder} is {known}; use the mkgb that made it, or another --workspace")
 
     def _load(self) -> None:
         self._loaded = 0
@@ -100,6 +110,8 @@ class Snapshot:
             lock.flush()
             self._require_room()
             self._open_journal()
+            if not (self.folder / "format").exists():
+                write_durably(self.folder / "format", f"{FORMAT}\n".encode())
             try:
                 yield self
             finally:
@@ -108,7 +120,7 @@ class Snapshot:
                 self._file = None
 
     def _require_own(self) -> None:
-        for name in ("objects", "journal.jsonl", "lock", "origin.json", "asked.log"):
+        for name in ("objects", "journal.jsonl", "lock", "format", "origin.json", "asked.log"):
             if (self.folder / name).is_symlink():
                 raise StorageError(f"{self.folder / name} is a symbolic link, which is not written through; remove it")
 
@@ -132,7 +144,7 @@ class Snapshot:
             self._records.clear()
             self._load()
             os.ftruncate(self._file, self._loaded)
-        for left in self.folder.glob("objects/*/.new-*"):  # a killed process's
+        for left in self.folder.rglob(".new-*"):  # a killed process's
             left.unlink(missing_ok=True)
 
     def __contains__(self, key: str) -> bool:
@@ -149,10 +161,8 @@ class Snapshot:
         record = self._records.get(key)
         if record is None:
             return None
-        try:
-            body = self._object(record.sha256).read_bytes()
-        except FileNotFoundError:
-            body = None
+        path = self._object(record.sha256)
+        body = path.read_bytes() if path.exists() else None
         if body is None or hashlib.sha256(body).hexdigest() != record.sha256:
             del self._records[key]
             return None
@@ -203,11 +213,7 @@ class Snapshot:
     def _commit(self, record: Record) -> None:
         """Write the journal line of an answer whose object is safe; none where the same line stands already."""
         file, known = self._handle(), self._records.get(record.key)
-        if known and (known.status, known.sha256, known.media_type) == (
-            record.status,
-            record.sha256,
-            record.media_type,
-        ):
+        if known and replace(known, time=record.time) == record:
             return
         with self._appending:
             self._append(file, _line(record))
