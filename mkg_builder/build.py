@@ -163,13 +163,14 @@ def _verify_pictures(
     """Decode every picture; an entity whose picture is broken has none."""
     pictured = [entity for entity in facts.entities.values() if entity.image is not None]
     verdicts: dict[str, Picture | BrokenPicture] = {}
-    entities = dict(facts.entities)
+    entities, broken = dict(facts.entities), 0
     for entity, verdict in zip(pictured, inspect_all(snapshot, [str(e.image) for e in pictured]), strict=True):
         verdicts[entity.id] = verdict
         if isinstance(verdict, BrokenPicture):
+            broken += 1
             entities[entity.id] = replace(entity, image=None)
         if advance is not None:
-            advance("pictures", len(verdicts), len(pictured))
+            advance("pictures", len(verdicts), len(pictured), broken)
     return replace(facts, entities=entities), verdicts
 
 

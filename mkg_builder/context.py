@@ -144,4 +144,4 @@ class SnapshotContext(SourceContext):
     @override
     def progress(self, done: int, total: int | None) -> None:
         if self._advance is not None:
-            self._advance(self.name, done, total)
+            self._advance(self.name, done, total, len(self.failures))

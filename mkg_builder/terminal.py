@@ -8,9 +8,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import typer
 from rich.console import Console
@@ -36,7 +36,14 @@ def _console(stream: Literal["stdout", "stderr"]) -> Console:
 
 out, err = _console("stdout"), _console("stderr")
 
-Advance = Callable[[str, int, int | None], None]
+
+class Advance(Protocol):
+    """Told of progress."""
+
+    def __call__(self, stage: str, done: int, total: int | None, skipped: int = 0) -> None:
+        """The stage, how many are done, of how many (None: unknown), how many could not be had or were left out."""
+
+
 """Told of progress: what is being done, how many are done, of how many (None: unknown)."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -92,16 +99,19 @@ def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
         yield None
         return
     columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[skipped]}"),
     )  # fmt: skip
     with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
         tasks: dict[str, Any] = {}
 
-        def advance(stage: str, done: int, total: int | None) -> None:
+        def advance(stage: str, done: int, total: int | None, skipped: int = 0) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(visible(stage), total=total)
-            progress.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = progress.add_task(visible(stage), total=total, rate="", skipped="")
+            task = progress.tasks[tasks[stage]]
+            rate = f"{task.speed:,.1f}/s" if task.speed else ""
+            said = f"{skipped:,} skipped" if skipped else ""
+            progress.update(tasks[stage], completed=done, total=total, rate=rate, skipped=said)
 
         yield advance
 

@@ -100,10 +100,15 @@ def test_secrets_that_are_not_taken_are_an_answer_that_is_not_kept(snapshot: Sna
 
 def test_an_answer_without_a_key_or_with_a_secret_in_it_is_not_kept(snapshot: Snapshot) -> None:
     keep_one(snapshot)
-    site = Site({"/1?key=hidden2": answer(b'{"SessionKey": "new"}'), "/2?key=hidden2": answer(b"you are hidden2")})
+    site = Site(
+        {
+            "/1?key=hidden-key-2": answer(b'{"SessionKey": "new"}'),
+            "/2?key=hidden-key-2": answer(b"you are hidden-key-2"),
+        }
+    )
     asking = context(snapshot, site)
-    assert asking.get(Request("", f"{BASE}/1", secrets={"key": "hidden2"})).body == b'{"SessionKey": "new"}'
-    assert asking.get(Request("site:/2", f"{BASE}/2", secrets={"key": "hidden2"})).status == 0
+    assert asking.get(Request("", f"{BASE}/1", secrets={"key": "hidden-key-2"})).body == b'{"SessionKey": "new"}'
+    assert asking.get(Request("site:/2", f"{BASE}/2", secrets={"key": "hidden-key-2"})).status == 0
     assert (len(snapshot), asking.failures) == (1, [f"{BASE}/2: the answer repeats a secret, so it is not kept"])
 
 

@@ -1,4 +1,6 @@
+import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -6,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from mkg_builder import terminal
 from mkg_builder.errors import DataError
@@ -107,3 +111,16 @@ def test_a_picture_is_written_out_with_what_is_known_of_it(demo_release, tmp_pat
     assert any(fact.startswith("isCreatedByArtist artist:") for fact in told["facts"])
     unknown = run_command("mkgb", "picture", demo_release, "artwork:claude-monet/nothing")
     assert (unknown.returncode, "did you mean 'artwork:claude-monet/" in unknown.stderr) == (2, True)
+
+
+def test_progress_shows_rate_time_left_and_what_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=200)
+    monkeypatch.setattr(terminal, "err", console)
+    with terminal.progress_bar() as advance:
+        assert advance is not None
+        for done in range(0, 40, 10):
+            advance("site", done, 40, done // 10)
+            time.sleep(0.06)
+    line = Text.from_ansi(shown.getvalue()).plain.splitlines()[-1]
+    assert re.search(r"site .* 30/40 [\d,.]+/s 0:00:00 left 0:00:0\d 3 skipped", line), line
