@@ -33,11 +33,12 @@ def clean(facts: Facts, recipe: Recipe) -> Facts:
         lambda f: resolve_conflicts(f, recipe),
         lambda f: drop_contradictions(f, rules),
         lambda f: bin_dates(f, rules),
+        lambda f: resolve_conflicts(f, recipe),  # two relations may have been binned into one
         lambda f: select_relations(f, recipe),
         lambda f: normalise_names(f) if rules.normalise_names else f,
         lambda f: drop_self_references(f) if rules.drop_self_references else f,
         drop_duplicates,
-        lambda f: drop_cycles(f, rules),
+        lambda f: drop_cycles(f, recipe),
         lambda f: mirror(f, recipe) if rules.inverses == "complete" else f,
         lambda f: settle(f, recipe),
         lambda f: drop_unused(f, recipe),
@@ -79,7 +80,8 @@ def drop_self_references(facts: Facts) -> Facts:
 
 def drop_duplicates(facts: Facts) -> Facts:
     """State each fact once; where several sources agree, the first by name keeps it."""
-    ordered = replace(facts, triples=facts.triples.where(facts.triples.order()))
+    stated_first = facts.triples.where(np.argsort(facts.triples.split.view(np.uint8), kind="stable"))  # no split: 255
+    ordered = replace(facts, triples=stated_first.where(stated_first.order()))
     keys = ordered.triples.keys()
     repeated = np.concatenate([np.zeros(min(len(keys), 1), bool), keys[1:] == keys[:-1]])
     return ordered.taking(repeated, "duplicate")

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _INVISIBLE = re.compile(r"[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
+LAYERS = 8
+"""A text in which entities are encoded more often is no name, and keeps them."""
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 
 
@@ -14,8 +16,18 @@ def normalise(text: str) -> str:
     """A name as people would type it: entities decoded, NFC, no invisible characters, single blanks.
 
     What has no width goes without a trace, so that it cannot cut a name in two; a control character becomes a blank.
+    A tidy name stays as it is: entities that were encoded several times (`&amp;amp;`) are decoded to the last.
     """
-    visible = _UNSEEN.sub(" ", _INVISIBLE.sub("", html.unescape(text)))
+    bare = decoded = _tidy(text)
+    for _ in range(LAYERS):
+        previous, decoded = decoded, _tidy(html.unescape(decoded))
+        if decoded == previous:
+            return decoded
+    return bare
+
+
+def _tidy(text: str) -> str:
+    visible = _UNSEEN.sub(" ", _INVISIBLE.sub("", text))
     return " ".join(unicodedata.normalize("NFC", visible).split())
 
 

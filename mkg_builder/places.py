@@ -68,9 +68,15 @@ def country_name(code: str) -> str:
         UnknownNameError: ISO 3166-1 has no such alpha-2 code.
     """
     country = pycountry.countries.get(alpha_2=code)
-    if country is None or country.alpha_2 != code:
+    if country is None or not is_country_code(code):
         raise UnknownNameError("country code", code, (known.alpha_2 for known in pycountry.countries))
     return _SHORT.get(code) or getattr(country, "common_name", None) or str(country.name)
+
+
+def is_country_code(code: str) -> bool:
+    """Whether ISO 3166-1 has such an alpha-2 code today: `NL`; neither `SU`, the Soviet Union's, nor `XK`."""
+    country = pycountry.countries.get(alpha_2=code)
+    return country is not None and country.alpha_2 == code
 
 
 def country_id(code: str) -> str:

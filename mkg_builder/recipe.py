@@ -143,7 +143,7 @@ class ImagesRecipe(Strict):
     """
 
     longest_side: int | None = Field(None, ge=16)
-    near_duplicate_distance: int = Field(4, ge=0, le=16)
+    near_duplicate_distance: int = Field(6, ge=0, le=16)
     redistribute: Literal["files", "gated", "urls-only"] = "files"
     license: str | None = None
     license_link: str | None = None

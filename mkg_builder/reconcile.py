@@ -10,8 +10,8 @@ from scipy.sparse.csgraph import connected_components
 
 from mkg_builder.dates import bounds, period
 from mkg_builder.facts import Facts
-from mkg_builder.graph import Entity, Triple, entity_type, merge_entities
-from mkg_builder.places import country_id, country_name, country_of, refusal
+from mkg_builder.graph import SPLITS, Entity, Triple, entity_type, merge_entities
+from mkg_builder.places import country_id, country_name, country_of, is_country_code, refusal
 from mkg_builder.recipe import BinRule, CleaningRecipe, Recipe
 from mkg_builder.triples import Triples
 from mkg_builder.unions import clusters
@@ -25,17 +25,15 @@ def merge_aliases(facts: Facts, rules: CleaningRecipe) -> Facts:
 
     The smallest id stands for all; the others become its aliases, by id among its `same_as`.
     """
-    groups = [(name, *others) for name, others in rules.merge.items()]
+    named = [(name, *others) for name, others in rules.merge.items()]
+    groups = [tuple(name for name in names if name in facts.entities) for names in named]
     holders: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, entity in facts.entities.items():
         for identifier in entity.same_as:
             if identifier.partition(":")[0] in rules.merge_by:
                 holders[entity.type, identifier].append(name)
     groups += [tuple(names) for names in holders.values()]
-    canonical = {
-        name: first for name, first in clusters(groups).items() if name in facts.entities and first in facts.entities
-    }
-    renamed = {name: first for name, first in canonical.items() if name != first}
+    renamed = {name: first for name, first in clusters(groups).items() if name != first}
     if not renamed:
         return facts
     kept = (entity for name, entity in facts.entities.items() if name not in renamed)
@@ -82,13 +80,12 @@ def _with(entities: Mapping[str, Entity], more: Iterable[Entity]) -> dict[str, E
 
 
 def _countries_stated(facts: Facts) -> dict[str, str]:
-    """Place -> the ISO code of its country, where a source names it; the smallest code where several do."""
-    codes = {
-        name: identifier.partition(":")[2]
-        for name, entity in facts.entities.items()
-        for identifier in entity.same_as
-        if identifier.startswith("iso3166:")
-    }
+    """Place -> the ISO code of its country, where a source names one of today; the smallest code where several do."""
+    codes: dict[str, str] = {}
+    for name, entity in facts.entities.items():
+        stated_of = [found[2] for one in entity.same_as if (found := one.partition(":"))[0] == "iso3166"]
+        if known := [code for code in stated_of if is_country_code(code)]:
+            codes[name] = min(known)
     stated: dict[str, str] = {}
     for triple in facts.triples.where(facts.triples.of_relation({IN_COUNTRY})):
         code = codes.get(triple.tail)
@@ -154,16 +151,22 @@ def _years(triples: Triples, relation: str, circa: int) -> dict[int, tuple[int, 
     return years
 
 
-def drop_cycles(facts: Facts, rules: CleaningRecipe) -> Facts:
-    """Nobody is his own teacher's teacher: where a relation runs in a circle, all of the circle goes."""
+def drop_cycles(facts: Facts, recipe: Recipe) -> Facts:
+    """Nobody is his own teacher's teacher: where a relation runs in a circle, all of the circle goes.
+
+    What a relation's mirrors state counts as if the relation stated it: nobody is the pupil of his pupil's pupil.
+    """
     triples, doomed = facts.triples, np.zeros(len(facts.triples), bool)
-    for relation in rules.acyclic:
-        places = np.flatnonzero(triples.of_relation({relation}))
-        ends = (triples.head[places], triples.tail[places])
+    for relation in recipe.cleaning.acyclic:
+        mirrors = {name for name, other in recipe.relations.items() if other.inverse == relation}
+        mirrors |= {inverse} if (inverse := recipe.relations[relation].inverse) else set()
+        forth, back = triples.of_relation({relation}), triples.of_relation(mirrors)
+        starts = np.concatenate([triples.head[forth], triples.tail[back]])
+        ends = np.concatenate([triples.tail[forth], triples.head[back]])
         size = len(triples.ids)
-        graph = csr_array((np.ones(len(places), np.int8), ends), shape=(size, size))
+        graph = csr_array((np.ones(len(starts), np.int8), (starts, ends)), shape=(size, size))
         circle = connected_components(graph, connection="strong")[1]
-        doomed[places] = circle[ends[0]] == circle[ends[1]]
+        doomed |= (forth | back) & (circle[triples.head] == circle[triples.tail])
     return facts.without_triples(doomed, "cycle", lambda t: f"{t.relation} runs in a circle")
 
 
@@ -198,19 +201,23 @@ def _bin(facts: Facts, relation: str, rule: BinRule, circa: int) -> Facts:
 
 
 def mirror(facts: Facts, recipe: Recipe) -> Facts:
-    """State the inverse of every fact whose relation has one."""
-    more = [
-        Triple(triple.tail, inverse, triple.head, triple.source)
-        for name, relation in recipe.relations.items()
-        if (inverse := relation.inverse) is not None
-        for triple in facts.triples.where(facts.triples.of_relation({name}))
-    ]
-    known = {(t.head, t.relation, t.tail) for t in facts.triples.where(facts.triples.of_relation(_mirrored(recipe)))}
-    new = Triples.of(t for t in more if (t.head, t.relation, t.tail) not in known)
+    """State the inverse of every fact whose relation has one, in the same split and by the same source."""
+    inverses = {name: relation.inverse for name, relation in recipe.relations.items() if relation.inverse}
+    chosen = facts.triples.where(facts.triples.of_relation({*inverses, *inverses.values()}))
+    known = {(t.head, t.relation, t.tail) for t in chosen}
+    more: dict[tuple[str, str, str], Triple] = {}
+    for triple in chosen:
+        if inverse := inverses.get(triple.relation):
+            mirrored = triple._replace(head=triple.tail, relation=inverse, tail=triple.head)
+            fact = mirrored[:3]
+            if fact not in known and (fact not in more or standing(mirrored) < standing(more[fact])):
+                more[fact] = mirrored
+    new = Triples.of(more.values())
     gone = Counter(facts.gone)
     gone["mirrored"] -= len(new)  # what is added is gone the other way round, so that the sums hold
     return replace(facts, triples=facts.triples.joined(new), gone=gone)
 
 
-def _mirrored(recipe: Recipe) -> set[str]:
-    return {name for name, relation in recipe.relations.items() if relation.inverse is not None}
+def standing(triple: Triple) -> tuple[str, int]:
+    """By what one of equal facts is chosen, the smallest: its source, then its split, which is stated if it can be."""
+    return triple.source, SPLITS.index(triple.split) if triple.split else len(SPLITS)

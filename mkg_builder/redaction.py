@@ -5,6 +5,7 @@ import urllib.parse
 from collections.abc import Mapping
 
 HIDDEN = "***"
+TELLING = 8
 
 _values: set[str] = set()
 
@@ -24,8 +25,8 @@ def redact(text: str) -> str:
 
 
 def holds_secret(body: bytes) -> bool:
-    """Whether bytes repeat a known secret."""
-    return any(value.encode() in body for value in _values)
+    """Whether bytes repeat a known secret; a short one stands in many texts by chance."""
+    return any(value.encode() in body for value in _values if len(value) >= TELLING)
 
 
 class RedactingFilter(logging.Filter):

@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 from mkg_builder.clock import Clock
 from mkg_builder.connections import PassingError
 from mkg_builder.errors import QuotaError, UpstreamError
+from mkg_builder.picture import looks_whole
 from mkg_builder.source import Request
 from mkg_builder.strict import parse_json
 from mkg_builder.wire import Reply
@@ -67,18 +68,11 @@ def require_usable(request: Request, reply: Reply, media_type: str) -> None:
         raise PassingError("the answer broke off")
 
 
-_ENDS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"), (b"GIF8", b"\x3b"))
-
-
 def _has_end(accept: str, body: bytes) -> bool:
     """Whether a body of untold length ends as its kind must."""
     if accept.startswith("text/html"):
         return b"</html>" in body[-1024:].lower()
-    if not accept.startswith("image/"):
-        return True
-    if body.startswith(b"RIFF"):
-        return len(body) >= int.from_bytes(body[4:8], "little") + 8
-    return any(body.startswith(magic) and body.rstrip(b"\0\r\n").endswith(end) for magic, end in _ENDS)
+    return looks_whole(body) if accept.startswith("image/") else True
 
 
 def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from mkg_builder.graph import Dropped, Statement
+from mkg_builder.recipe import Limit
 
 
 class SourceOptions(BaseModel):
@@ -171,6 +172,8 @@ class Source(ABC):
     """
 
     Options: ClassVar[type[SourceOptions]] = SourceOptions
+    limits: ClassVar[Mapping[str, Limit]] = {}
+    """Host pattern -> how often its owners say that it may be asked; a recipe may say otherwise."""
 
     def __init__(self, options: SourceOptions) -> None:
         self.options: Any = options
@@ -197,5 +200,5 @@ class Observations:
     notes: list[str] = field(default_factory=list)
 
 
-Progress = Callable[[str, int, int | None], None]
-"""Told of progress: the stage, how many are done, of how many (None: unknown)."""
+Progress = Callable[[str, int, int | None, int], None]
+"""Told of progress: the stage, how many are done, of how many (None: unknown), how many were skipped."""

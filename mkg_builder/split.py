@@ -46,7 +46,7 @@ def split_facts(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]
     crossing = sides == NOWHERE
     facts = facts.without_triples(crossing, "split_crossing", "its ends belong to different splits")
     sides = sides[~crossing]
-    facts = _group_rest(facts, sides, policy)
+    facts, sides = _group_rest(facts, sides, policy)
     if policy.unanswerable == "drop":
         lost = _unanswerable(facts.triples, sides, policy)
         facts = facts.without_triples(lost, "unanswerable", "held out, and its tail never occurs in train")
@@ -87,7 +87,7 @@ def _keys(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> d
     groups = [(cluster, name) for name, cluster in duplicates.items()] if policy.near_duplicates else []
     first: dict[tuple[str, str], str] = {}
     for triple in facts.triples.where(facts.triples.of_relation(policy.together)):
-        name = slug(facts.entities[triple.head].label)
+        name = slug(facts.entities[triple.head].label) or triple.head  # who has no name has no namesake
         groups.append((first.setdefault((triple.tail, name), triple.head), triple.head))
     return clusters(groups)
 
@@ -101,8 +101,10 @@ def hashed_side(key: str, policy: SplitRecipe) -> int:
     return SPLITS.index("validation" if fraction < policy.test + policy.validation else "train")
 
 
-def _group_rest(facts: Facts, sides: Sides, policy: SplitRecipe) -> Facts:
+def _group_rest(facts: Facts, sides: Sides, policy: SplitRecipe) -> tuple[Facts, Sides]:
     """One entity in place of all the tails of a relation that do not occur in every split."""
+    if not policy.rest:
+        return facts, sides
     for relation, rest in policy.rest.items():
         triples = facts.triples
         chosen = triples.of_relation({relation})
@@ -114,9 +116,19 @@ def _group_rest(facts: Facts, sides: Sides, policy: SplitRecipe) -> Facts:
         kind, _, label = rest.partition(":")
         tails = dict.fromkeys(np.unique(triples.tail[masked]).tolist(), rest)
         if tails:
-            entities = {**facts.entities, rest: Entity(rest, kind, label, sources=sources)}
+            made = Entity(rest, kind, label, sources=sources)
+            entities = {**facts.entities, rest: facts.entities.get(rest, made).merged(made)}
             facts = replace(facts, triples=triples.restated(masked, tails), entities=entities)
-    return facts
+    return _stated_once(facts, sides)
+
+
+def _stated_once(facts: Facts, sides: Sides) -> tuple[Facts, Sides]:
+    """Of equal facts the least held out stays, so that none is held out that training states."""
+    keys = facts.triples.keys()
+    order = np.lexsort((facts.triples.source, sides, keys))
+    repeated = np.zeros(len(keys), bool)
+    repeated[order[1:]] = keys[order[1:]] == keys[order[:-1]]
+    return facts.taking(repeated, "duplicate"), sides[~repeated]
 
 
 def _unanswerable(triples: Triples, sides: Sides, policy: SplitRecipe) -> npt.NDArray[np.bool_]:

@@ -138,7 +138,7 @@ def test_who_dies_before_being_born_loses_both_dates() -> None:
 
 def test_a_circle_of_teachers_goes_whole_and_nothing_else() -> None:
     circle = [(f"artist:{a}", "isPupilOf", f"artist:{b}") for a, b in ("ab", "bc", "ca", "cd", "ed")]
-    outcome = drop_cycles(facts(*circle), CleaningRecipe(acyclic=["isPupilOf"]))
+    outcome = drop_cycles(facts(*circle), tiny_recipe(cleaning={"acyclic": ["isPupilOf"]}))
     assert left(outcome) == [("artist:c", "isPupilOf", "artist:d"), ("artist:e", "isPupilOf", "artist:d")]
     assert len(outcome.dropped) == outcome.gone["cycle"] == 3
 

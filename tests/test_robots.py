@@ -66,6 +66,12 @@ def test_robots_txt_is_read_by_rfc_9309(robots: Any, expected: str) -> None:
     assert verdict(robots) == expected
 
 
+def test_no_more_of_a_robots_txt_is_read_than_the_standard_asks_for() -> None:
+    with serving({"/robots.txt": endless, "/a": ok()}) as (base, plan):
+        assert Client(None, [base.removeprefix("http://")], {}, HASTE).ask(Request("k", f"{base}/a")).ok
+    assert plan.taken < 16 << 20  # what lies in the buffers of the connection included
+
+
 @pytest.mark.parametrize(("hops", "expected"), [(5, "forbidden"), (6, "asked")])
 def test_five_redirects_lead_to_a_robots_txt_and_six_to_none(hops: int, expected: str) -> None:
     chain = {f"/{hop}": moved(f"/{hop + 1}") for hop in range(1, hops)} | {f"/{hops}": ok(RULES)}

@@ -14,8 +14,8 @@ from mkg_builder.sources.wikiart_v2 import ACCESS_CODE, SECRET_CODE, StoppedErro
 from tests.site import Site, answer
 from tests.wikiart_site import JSON, context, facts, literals, read_all, site
 
-LOGIN = "/en/Api/2/login?accessCode=open&secretCode=sesame"
-KEY = "authSessionKey=k1"
+LOGIN = "/en/Api/2/login?accessCode=code-5c1f90ab&secretCode=code-77e0d3b2"
+KEY = "authSessionKey=session-0001"
 TOKEN = "iHUa6WAPF%2fzgSNu%2fzkfPRaS0MDRZMQk922gJj%2bOD2Jo%3d"
 NEXT = f"/en/api/2/UpdatedArtists?paginationToken={TOKEN.replace('%2f', '%2F').replace('%2b', '%2B')[:-3]}%3D"
 """The token as it came, but for the client's large letters in percent-encoding, which mean the same."""
@@ -45,7 +45,7 @@ def keyed(**answers: object) -> Site:
     more = {"gender": "male", "activeYearsStart": 1880, "series": [{"id": "x", "title": "Sunflowers"}]}
     vincent = artist(VINCENT, "vincent-van-gogh", relatedArtists=[NOBODY, "0" * 24], **more)
     transport.answers |= {
-        LOGIN: answer(b'{"SessionKey": "k1"}', **JSON),
+        LOGIN: answer(b'{"SessionKey": "session-0001"}', **JSON),
         f"/en/api/2/UpdatedArtists?{KEY}": page(vincent, token=TOKEN, more=True),
         f"{NEXT}&{KEY}": page(artist(NOBODY, "a-nobody"), token=TOKEN),
         **answers,
@@ -68,8 +68,8 @@ def fetch(folder: Path, transport: Site, **options: object) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ACCESS_CODE, "open")
-    monkeypatch.setenv(SECRET_CODE, "sesame")
+    monkeypatch.setenv(ACCESS_CODE, "code-5c1f90ab")
+    monkeypatch.setenv(SECRET_CODE, "code-77e0d3b2")
 
 
 def test_related_artists_are_joined_by_slug_and_the_unknown_are_counted(tmp_path: Path) -> None:
@@ -106,15 +106,17 @@ def test_no_secret_is_kept_or_told(tmp_path: Path) -> None:
     transport = keyed(**{f"{NEXT}&{KEY}": answer(b"", 403)})
     failures = fetch(tmp_path, transport)
     held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()).decode("latin-1")
-    for secret in ("sesame", "authSessionKey", "k1"):
+    for secret in ("code-77e0d3b2", "authSessionKey", "session-0001"):
         assert secret not in held
         assert secret not in " ".join(failures)
 
 
 def test_a_session_that_has_run_out_is_renewed_once(tmp_path: Path) -> None:
     second = f"{NEXT}&authSessionKey="
-    logins = [answer(b'{"SessionKey": "k1"}', **JSON), answer(b'{"SessionKey": "k2"}', **JSON)]
-    transport = keyed(**{LOGIN: logins, second + "k1": EXPIRED, second + "k2": page(artist(NOBODY, "a-nobody"))})
+    logins = [answer(b'{"SessionKey": "session-0001"}', **JSON), answer(b'{"SessionKey": "session-0002"}', **JSON)]
+    transport = keyed(
+        **{LOGIN: logins, second + "session-0001": EXPIRED, second + "session-0002": page(artist(NOBODY, "a-nobody"))}
+    )
     assert fetch(tmp_path, transport) == []
     assert len(asked(transport, "login")) == 2
 

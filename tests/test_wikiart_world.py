@@ -159,7 +159,14 @@ def test_the_recipe_of_v2_builds_a_release_without_errors(
     monkeypatch.setenv(ACCESS_CODE, small_world["access_code"])
     monkeypatch.setenv(SECRET_CODE, small_world["secret_code"])
     overrides = ("cleaning.require_image=false", "cleaning.min_frequency={}")
-    report = build(Job("wikiart-v2", tmp_path, endpoints={"wikiart": small_world["wikiart"]}, overrides=overrides))
+    report = build(
+        Job(
+            "wikiart-v2",
+            tmp_path,
+            endpoints={"wikiart": small_world["wikiart"], "wdqs": small_world["sparql"]},
+            overrides=overrides,
+        )
+    )
     assert [finding for finding in check_release(report.release) if finding.level == "error"] == []
     tables = [schema.read_table(report.release, "triples", split, columns=["relation"]) for split in SPLITS]
     counted = Counter(relation for table in tables for relation in table["relation"].to_pylist())

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from mkg_builder import build, durable, snapshot
+from mkg_builder import durable, snapshot, workshop
+from mkg_builder.build import fetch
 from mkg_builder.errors import UpstreamError
 from mkg_builder.http import Client
 from mkg_builder.source import Answer, Request
+from mkg_builder.workshop import Job
 from simulation.site import Site, Transport, VirtualClock
 
 
@@ -78,13 +80,13 @@ def main() -> None:
         else (lambda *_, **__: Ideal(site))
     )
     with (
-        mock.patch.object(build, "Client", client),
+        mock.patch.object(workshop, "Client", client),
         mock.patch("threading.Timer", NoTimer),  # deadlines in real time, which never come
         mock.patch.object(os, "fsync", timed(os.fsync, syncs)),
         mock.patch.object(snapshot, "sync_file_system", timed(durable.sync_file_system, syncs)),
     ):
         try:
-            report = build.fetch(build.Job(asked["recipe"], workspace, contact="crawl@example.org"))
+            report = fetch(Job(asked["recipe"], workspace, contact="crawl@example.org"))
         except UpstreamError as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(error.exit_code)

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from mkg_builder.graph import Dropped, Statement, Triple
 from mkg_builder.picture import looks_whole
+from mkg_builder.recipe import Limit
 from mkg_builder.source import Answer, Source, SourceContext, SourceOptions
 from mkg_builder.sources import wikiart_requests as site
 from mkg_builder.sources.wikiart_artists import (
@@ -73,6 +74,12 @@ class WikiArt(Source):
     """The complete walk over the site's own JSON, and by option over its pages and its keyed API."""
 
     Options: ClassVar[type[SourceOptions]] = WikiArtOptions
+    limits: ClassVar[Mapping[str, Limit]] = {  # what the page of the keyed API says; the rest of the site names none
+        "www.wikiart.org": Limit(windows=[(10, 2.5)], parallel=2),
+        "www.wikiart.org/*/api/2/*": Limit(windows=[(400, 3600)]),
+        "www.wikiart.org/*/api/2/login*": Limit(windows=[(10, 3600)]),
+        "uploads*.wikiart.org": Limit(windows=[(20, 1)], parallel=2),
+    }
 
     @override
     def fetch(self, context: SourceContext) -> None:
