@@ -42,6 +42,7 @@ class Snapshot:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._objects = str(folder / "objects")
         self._journal = Journal(folder / "journal.jsonl")
         self._file: int | None = None
         self._unsafe = 0
@@ -122,7 +123,9 @@ class Snapshot:
         if record is None:
             return None
         try:
-            body = self._object(record.sha256).read_bytes()
+            # half the time of Path.read_bytes; a resumed crawl looks at every answer
+            with open(f"{self._objects}/{record.sha256[:2]}/{record.sha256}", "rb", buffering=0) as file:  # noqa: PTH123
+                body = file.read()
         except FileNotFoundError:
             body = None
         if body is None or hashlib.sha256(body).hexdigest() != record.sha256:
