@@ -8,9 +8,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import typer
 from rich.console import Console
@@ -18,15 +18,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
-    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
-from typing_extensions import override
 
 from mkg_builder import __version__
 from mkg_builder.errors import MkgError, StorageError
@@ -48,8 +45,13 @@ def _console(stream: Literal["stdout", "stderr"]) -> Console:
 
 out, err = _console("stdout"), _console("stderr")
 
-Advance = Callable[[str, int, int | None], None]
-"""Told of progress: what is being done, how many are done, of how many (None: unknown)."""
+
+class Advance(Protocol):
+    """Told of progress."""
+
+    def __call__(self, stage: str, done: int, total: int | None, skipped: int = 0) -> None:
+        """The stage, how many are done, of how many (None: unknown), how many could not be had or were left out."""
+
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, bidirectional ones, ends of lines, and surrogates, which no terminal can be sent."""
@@ -97,16 +99,12 @@ def show_json(value: Any) -> None:
     sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
-class _RateColumn(ProgressColumn):
-    """How many a second; a minute or an hour where that is less than one."""
-
-    @override
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        unit, factor = next((u, f) for u, f in (("s", 1), ("min", 60), ("h", 3600)) if speed * f >= 1 or u == "h")
-        return Text(f"{speed * factor:,.1f}/{unit}")
+def rate(speed: float | None) -> str:
+    """So many a second; a minute or an hour where that is less than one; nothing while it is not known."""
+    if not speed:
+        return ""
+    unit, factor = next((u, f) for u, f in (("s", 1), ("min", 60), ("h", 3600)) if speed * f >= 1 or u == "h")
+    return f"{speed * factor:,.1f}/{unit}"
 
 
 @contextmanager
@@ -116,19 +114,22 @@ def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
         yield None
         return
     columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(), _RateColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        TextColumn("{task.fields[skipped]}"),
     )  # fmt: skip
     settings: dict[str, Any] = {"console": err, "disable": not err.is_terminal, "speed_estimate_period": RATE_OVER}
     with Progress(*columns, **settings) as progress:
         tasks: dict[str, Any] = {}
         adding = threading.Lock()
 
-        def advance(stage: str, done: int, total: int | None) -> None:
+        def advance(stage: str, done: int, total: int | None, skipped: int = 0) -> None:
             with adding:  # told by many threads
                 if stage not in tasks:
-                    tasks[stage] = progress.add_task(visible(stage), total=total)
-            progress.update(tasks[stage], completed=done, total=total)
+                    tasks[stage] = progress.add_task(visible(stage), total=total, rate="", skipped="")
+            speed = progress.tasks[tasks[stage]].speed
+            said = f"{skipped:,} skipped" if skipped else ""
+            progress.update(tasks[stage], completed=done, total=total, rate=rate(speed), skipped=said)
 
         yield advance
 
