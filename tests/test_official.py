@@ -224,7 +224,7 @@ def test_the_release_has_the_published_triples_on_the_published_sides(wn9: Path)
     ]  # fmt: skip
     assert Counter(split for *_, split in released) == {"train": 11741, "validation": 1337, "test": 1319}
     assert (set(released), len(released)) == (published, len(published))
-    assert check_release(wn9) == []
+    assert {(finding.level, finding.check) for finding in check_release(wn9)} == {("warning", "leakage")}
 
 
 @pytest.mark.shared
