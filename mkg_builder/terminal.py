@@ -1,11 +1,13 @@
 """What both commands share at the terminal: tables, progress, and errors as one line with an exit code."""
 
+import io
 import json
 import os
 import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, Protocol
@@ -51,9 +53,8 @@ class Advance(Protocol):
         """The stage, how many are done, of how many (None: unknown), how many could not be had or were left out."""
 
 
-"""Told of progress: what is being done, how many are done, of how many (None: unknown)."""
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, bidirectional ones, ends of lines, and surrogates, which no terminal can be sent."""
 
 
 def visible(text: object) -> str:
@@ -64,7 +65,7 @@ def visible(text: object) -> str:
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on standard output; numbers to the right, floats with three digits."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=Text(visible(title)), title_justify="left", title_style="bold", header_style="bold")
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
@@ -93,7 +94,9 @@ def note(line: str) -> None:
 
 def show_json(value: Any) -> None:
     """Machine-readable output: one JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    plain = not sys.stdout.encoding.lower().startswith("utf")
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=plain)
+    sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def rate(speed: float | None) -> str:
@@ -111,8 +114,9 @@ def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
         yield None
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[skipped]}"),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        TextColumn("{task.fields[skipped]}"),
     )  # fmt: skip
     settings: dict[str, Any] = {"console": err, "disable": not err.is_terminal, "speed_estimate_period": RATE_OVER}
     with Progress(*columns, **settings) as progress:
@@ -155,6 +159,8 @@ def run(app: typer.Typer, program: str) -> None:
     """
     debug = "--debug" in sys.argv or os.environ.get("VLKGE_DEBUG") == "1"
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a letter still gets the rest
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _stopping_on_signals(program):
             app()
@@ -209,7 +215,5 @@ def _stopping_on_signals(program: str) -> Iterator[None]:
 def _fail(program: str, line: str, code: int, debug: bool) -> None:
     err.print(Text(f"{program}: {visible(line)}"), soft_wrap=True, style="red")
     if debug:
-        with err.capture() as told:
-            err.print_exception()
-        err.file.write(redact(told.get()))
+        err.file.writelines(visible(told) + "\n" for told in traceback.format_exc().splitlines())
     sys.exit(code)

@@ -19,7 +19,6 @@ from mkg_builder.build import fetch
 from mkg_builder.errors import UpstreamError
 from mkg_builder.http import Client
 from mkg_builder.source import Answer, Request
-from mkg_builder.workshop import Job
 from simulation.site import Site, Transport, VirtualClock
 
 
@@ -86,7 +85,7 @@ def main() -> None:
         mock.patch.object(snapshot, "sync_file_system", timed(durable.sync_file_system, syncs)),
     ):
         try:
-            report = fetch(Job(asked["recipe"], workspace, contact="crawl@example.org"))
+            report = fetch(workshop.Job(asked["recipe"], workspace, contact="crawl@example.org"))
         except UpstreamError as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(error.exit_code)
