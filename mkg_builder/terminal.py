@@ -94,7 +94,7 @@ def note(line: str) -> None:
 
 def show_json(value: Any) -> None:
     """Machine-readable output: one JSON document on standard output."""
-    plain = not sys.stdout.encoding.lower().startswith("utf")
+    plain = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=plain)
     sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
