@@ -56,7 +56,7 @@ class Crawl:
         self.killed = self.killed_resuming = self.requests = 0
         self.seconds = self.peak = 0.0
         self.resume = 1.0
-        self.memory: list[tuple[int, float]] = []
+        self.memory: dict[int, list[tuple[int, float]]] = {}
         folder.mkdir(parents=True)
         self.recipe = write_recipe(folder, options.artworks)
 
@@ -94,7 +94,7 @@ class Crawl:
                 self.resume = passed
             seen, asked = seen + len(more), asked + more.count(b"\n")
             self.peak = max(self.peak, resident(process.pid, "VmHWM"))
-            self._remember(self.requests + asked, resident(process.pid, "VmRSS"))
+            self._remember(number, self.requests + asked, resident(process.pid, "VmRSS"))
             if passed > kill_after if kill_after is not None else self.requests + asked >= (kill_at or 0):
                 process.kill()
                 process.wait()
@@ -108,9 +108,10 @@ class Crawl:
         self.codes.append(process.returncode)
         return process.returncode
 
-    def _remember(self, asked: int, resident_now: float) -> None:
-        if not self.memory or asked > self.memory[-1][0] + 500:
-            self.memory.append((asked, resident_now))
+    def _remember(self, run: int, asked: int, mib: float) -> None:
+        samples = self.memory.setdefault(run, [])
+        if mib and asked > (samples[-1][0] if samples else self.requests) + 500:
+            samples.append((asked, mib))
 
     def asked(self) -> list[Asked]:
         """Every request of every run."""
@@ -122,9 +123,13 @@ class Crawl:
         return [float(line) for log in logs for line in log.read_text().split("\n")[:-1]]
 
     def growth(self) -> float:
-        """Bytes of memory per request over the last half of the crawl's last run that has enough of it."""
-        late = [(n, mib) for n, mib in self.memory if n > self.requests / 2 and mib > 0]
-        return (late[-1][1] - late[0][1]) * 2**20 / max(late[-1][0] - late[0][0], 1) if len(late) > 1 else 0.0
+        """Bytes of memory that each request adds, in the longest run of the crawl's last half."""
+        late = [[one for one in samples if one[0] > self.requests / 2] for samples in self.memory.values()]
+        longest = max(late, key=len, default=[])
+        if len(longest) < 2:
+            return 0.0
+        (first, before), (last, after) = longest[0], longest[-1]
+        return (after - before) * 2**20 / (last - first)
 
 
 def newlines(log: Path, seen: int) -> bytes:
@@ -209,7 +214,7 @@ def report(disturbed: Crawl, undisturbed: Crawl) -> dict[str, Any]:
         "faults": sum(one.outcome != "answered" for one in asked),
         "runs": len(disturbed.codes), "kills": disturbed.killed, "kills_while_resuming": disturbed.killed_resuming,
         "wall_seconds": disturbed.seconds, "wall_seconds_undisturbed": undisturbed.seconds,
-        "virtual_days": virtual, "peak_mib": disturbed.peak, "growth_bytes": disturbed.growth(),
+        "virtual_days": virtual, "peak_mib": disturbed.peak, "growth_bytes_a_request": disturbed.growth(),
         "asked_again_kept": twice.committed, "asked_again_in_flight": twice.in_flight,
         "asked_too_soon": asked_too_soon(asked), "windows": windows, "syncs": len(syncs), "sync_seconds": sum(syncs),
         "resume_seconds": resumed, "builds": builds, "snapshot_sha256": hashes, "promises": promises,

@@ -40,7 +40,7 @@ import mkg_builder.build
 import mkg_builder.images
 from mkg_builder import cli, picture_worker, schema, summary  # noqa: F401
 
-CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "ftruncate", "mkdir", "rmdir")
+CALLS = ("write", "pwrite64", "fsync", "fdatasync", "syncfs", "rename", "unlink", "ftruncate", "mkdir", "rmdir")
 STORAGE, LOCKED = 5, 6
 KILLED = -signal.SIGKILL
 

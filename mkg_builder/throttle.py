@@ -24,9 +24,12 @@ UNKNOWN_HOST = Limit(per_second=1, parallel=1)
 REMEMBERED = 1.5
 """Windows of more seconds than this outlive the process; a run after another waits for the others to pass."""
 
+LONGEST_PAUSE = 3600.0
+"""Seconds that a remembered pause lasts at most: the wall clock may have been set back."""
+
 LINES_BEFORE_COMPACTION = 20_000
 
-_LINE = re.compile(r"(?P<sign>[+=-]) (?P<time>\d+\.\d{3}) (?P<name>\S+)")
+_LINE = re.compile(r"(?P<sign>[+=!-]) (?P<time>\d+\.\d{3}) (?P<name>\S+)")
 
 
 class _Window:
@@ -100,6 +103,7 @@ class Throttle:
         self._opening = -math.inf
         if self._memory is not None and self._memory.recall(self._gates):
             self._opening = clock.now() + REMEMBERED
+            self._paused = self._memory.pauses()
 
     @contextmanager
     def turn(self, url: str) -> Iterator[None]:
@@ -128,6 +132,8 @@ class Throttle:
         host = urlsplit(url).netloc
         with self._lock:
             self._paused[host] = max(self._paused.get(host, 0.0), self._clock.now() + seconds)
+            if self._memory is not None and 0 < seconds < math.inf:
+                self._memory.note_pause(host, seconds)
 
     def slow_down(self, url: str, seconds: float) -> None:
         """Leave at least so many seconds between two requests to this host (its Crawl-delay)."""
@@ -171,12 +177,13 @@ def _matches(pattern: str, host: str, path: str) -> bool:
 class _Memory:
     """A file of lines `+ <seconds since 1970> <pattern>`, then `-` when the answer has come; it survives `kill -9`.
 
-    `=` is both in one, for what is long past.
+    `=` is both in one, for what is long past; `!` says until when a host wants to be left alone.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path, self._clock, self._lines = path, clock, 0
         self._windows: dict[str, _Window] = {}
+        self._until: dict[str, float] = {}
 
     def recall(self, gates: Mapping[str, _Gate]) -> bool:
         """Count the requests of earlier runs that still lie in a window; whether there was an earlier run."""
@@ -187,6 +194,9 @@ class _Memory:
         under_way: Counter[str] = Counter()
         for line in lines:
             found = _LINE.fullmatch(line)
+            if found is not None and found["sign"] == "!":
+                self._until[found["name"]] = float(found["time"])
+                continue
             if found is None or found["name"] not in self._windows:  # a line torn by a crash, a limit of another time
                 continue
             name = found["name"]
@@ -213,17 +223,30 @@ class _Memory:
             self._compact()
             return
         text = "".join(f"{sign} {self._clock.wall():.3f} {name}\n" for name in names)
+        self._write(text)
+        self._lines += len(names)
+
+    def note_pause(self, host: str, seconds: float) -> None:
+        """Remember that a host wants to be left alone."""
+        self._until[host] = self._clock.wall() + seconds
+        self._write(f"! {self._until[host]:.3f} {host}\n")
+
+    def pauses(self) -> dict[str, float]:
+        """Until when each host wants to be left alone, on the clock that never jumps."""
+        left = {host: until - self._clock.wall() for host, until in self._until.items()}
+        return {host: self._clock.now() + min(wait, LONGEST_PAUSE) for host, wait in left.items() if wait > 0}
+
+    def _write(self, text: str) -> None:
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
         try:
             os.write(handle, text.encode())
         finally:
             os.close(handle)
-        self._lines += len(names)
 
     def _compact(self) -> None:
         """Keep only the requests that still lie in a window."""
         now, wall = self._clock.now(), self._clock.wall()
-        lines = []
+        lines = [f"! {until:.3f} {host}\n" for host, until in self._until.items() if until > wall]
         for name, window in self._windows.items():
             lines += [f"= {wall - (now - ended):.3f} {name}\n" for ended in window.ended]
             lines += [f"+ {wall:.3f} {name}\n"] * window.under_way

@@ -100,6 +100,15 @@ def test_a_request_that_a_killed_run_had_sent_counts(before: int, tmp_path: Path
         assert clock.time - start == pytest.approx(expected, abs=20)
 
 
+def test_a_wait_that_a_host_asked_for_outlives_the_process(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    for wait, expected in ((300, 300), (0, REMEMBERED)):
+        Throttle({"www.example.org": Limit(per_second=4)}, clock, tmp_path / "asked.log").pause(URL, wait)
+        start = clock.time
+        with Throttle({"www.example.org": Limit(per_second=4)}, clock, tmp_path / "asked.log").turn(URL):
+            assert clock.time - start == pytest.approx(expected)
+
+
 def test_a_line_torn_by_a_crash_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "asked.log").write_text("+ 17000010\n- 1.7e9x www.example.org\nnonsense")
     clock = VirtualClock()

@@ -69,6 +69,14 @@ def test_a_picture_cut_short_at_its_source_falls_through_to_the_next_size(tmp_pa
     assert work.image == f"images:{PICTURE.removeprefix('/uploads/4')}"
 
 
+def test_a_size_that_could_not_be_had_now_is_not_replaced_by_another(tmp_path: Path) -> None:
+    transport = site()
+    transport.answers[f"{PICTURE}!Large.jpg"] = answer(b"", 500)
+    read(tmp_path, transport)
+    pictures = {path.rpartition("/")[2] for path in transport.asked if "uploads" in path}
+    assert pictures == {"caf%C3%A9(1).jpg!Large.jpg"}
+
+
 def test_a_work_that_is_listed_twice_is_asked_for_once(tmp_path: Path) -> None:
     transport = site()
     transport.answers[listing("vincent-van-gogh")] = answer(json.dumps([ITEM, ITEM]).encode(), **JSON)
