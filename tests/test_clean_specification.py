@@ -256,6 +256,18 @@ def test_dates_that_meet_in_one_year_agree_where_one_period_is_wanted() -> None:
     assert ([triple.source for triple in left.triples], left.gone) == (["b"], {"duplicate": 1})
 
 
+def lived(*deaths: str) -> Facts:
+    bins = {name: {"into": name, "years": 50} for name in ("wasBornOnDate", "diedOnDate")}
+    born = Triple("artist:a", "wasBornOnDate", "date:1900", "a")
+    rules = {"in_order": {"wasBornOnDate": "diedOnDate"}, "bins": bins}
+    return stated(born, *(Triple("artist:a", "diedOnDate", date, "a") for date in deaths), rules=rules)
+
+
+def test_who_may_have_died_after_birth_is_contradicted_by_no_other_date() -> None:
+    assert lived("date:1849").gone == {"contradiction": 2}
+    assert lived("date:1849", "date:9999~").gone == lived("date:9999~", "date:1849").gone == {"bins": 1}
+
+
 def test_a_period_stated_and_one_made_of_a_date_cannot_both_stand() -> None:
     period = Triple("artwork:1", "belongsToTimeframe", "timeframe:1849", "b")
     date = Triple("artwork:1", "isCreatedInYear", "date:1850", "a")
