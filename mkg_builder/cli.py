@@ -63,8 +63,9 @@ def fetch(
 ) -> None:
     """Fetch a recipe's sources into its snapshot; run it again to go on where it stopped."""
     from mkg_builder import build as spine
+    from mkg_builder.workshop import Job
 
-    job = spine.Job(recipe, workspace, limit, False, _pairs(endpoint), tuple(override or ()), contact, files)
+    job = Job(recipe, workspace, limit, False, _pairs(endpoint), tuple(override or ()), contact, files)
     with terminal.progress_bar(quiet) as advance:
         report = spine.fetch(job, advance)
     if as_json:
@@ -89,8 +90,9 @@ def build(
     """Build a release from a recipe: fetch what is missing, clean, split, check, write."""
     from mkg_builder import build as spine
     from mkg_builder.summary import summarise
+    from mkg_builder.workshop import Job
 
-    job = spine.Job(recipe, workspace, limit, offline, _pairs(endpoint), tuple(override or ()), contact, files)
+    job = Job(recipe, workspace, limit, offline, _pairs(endpoint), tuple(override or ()), contact, files)
     with terminal.progress_bar(quiet) as advance:
         report = spine.build(job, advance)
     if not quiet:
@@ -202,6 +204,55 @@ def _row_in_words(row: Mapping[str, Any]) -> str:
     """The key of a row, and what became of a value."""
     key = " ".join(str(value) for name, value in row.items() if name not in ("old", "new"))
     return key + (f": {row['old']!r} → {row['new']!r}" if "old" in row else "")
+
+
+@app.command(epilog="Example: mkgb publish workspace/releases/demo-1.0.0 --repo org/demo")
+def publish(
+    release: ReleaseFolder,
+    repo: Annotated[str, typer.Option(metavar="ORG/NAME", help="The data set on the Hub.")],
+    images_repo: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="A second, gated one for the release with its pictures.")
+    ] = None,
+    without_images: Annotated[
+        bool, typer.Option("--without-images", help="Publish addresses and sha256, not pictures.")
+    ] = False,
+    allow_marked: Annotated[
+        bool, typer.Option("--allow-marked", help="Publish even a build that differs from its recipe.")
+    ] = False,
+    execute: Annotated[bool, typer.Option("--execute", help="Publish; else only say what that would do.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Publish a release on the Hugging Face Hub; a dry run unless told to --execute."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    from mkg_builder import publish as publishing
+
+    if quiet:
+        disable_progress_bars()
+    asked = publishing.Publication(release, repo, images_repo, without_images, allow_marked)
+    outcomes = publishing.publish(asked, execute, tell=None if quiet else terminal.note)
+    if as_json:
+        terminal.show_json({"executed": execute, "data_sets": [asdict(outcome) for outcome in outcomes]})
+        return
+    _show_outcomes(outcomes)
+    if not execute and any(outcome.commit is None for outcome in outcomes):
+        terminal.say("Nothing was sent; publish it with --execute")
+
+
+def _show_outcomes(outcomes: list[Any]) -> None:
+    rows = [
+        (o.repo, o.tag, o.state, o.files, o.bytes, o.new_files, o.new_bytes, len(o.removed), o.holds,
+         ("with" if o.pictures else "without") + (", gated" if o.gated else ""))
+        for o in outcomes
+    ]  # fmt: skip
+    columns = ("data set", "tag", "state", "files", "bytes", "new", "new bytes", "removed", "main held", "pictures")
+    terminal.show_table("On the Hub", columns, rows)
+    for o in outcomes:
+        if o.commit:
+            terminal.say(f"{o.repo}@{o.tag} is commit {o.commit}")
+        if o.left:
+            terminal.note(f"{o.repo}: the branch {o.left} is left over; delete it on the data set's page")
 
 
 def _show_counts(facts: dict[str, Any]) -> None:

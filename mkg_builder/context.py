@@ -1,18 +1,24 @@
 """What a source is given while it fetches and while it reads."""
 
+import itertools
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from typing_extensions import override
 
-from mkg_builder.errors import UpstreamError
+from mkg_builder.errors import HostClosedError, TooExpensiveError, UpstreamError
 from mkg_builder.graph import Dropped
 from mkg_builder.http import Client
+from mkg_builder.redaction import holds_secret
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Observations, Progress, Request, SourceContext
 
 WORKERS = 8
+AHEAD = 4 * WORKERS
+"""So many requests are handed out before the first is taken; more would only fill the memory."""
+
 CONSECUTIVE_FAILURES = 20
 """So many unanswered requests in a row mean that the source is down, not that one answer is broken."""
 
@@ -42,6 +48,7 @@ class SnapshotContext(SourceContext):
         self.observations = Observations()
         self.failures: list[str] = []
         self._in_a_row = 0
+        self._answers = itertools.count(1)
 
     @override
     def endpoint(self, name: str) -> str:
@@ -49,24 +56,41 @@ class SnapshotContext(SourceContext):
 
     @override
     def get(self, request: Request) -> Answer:
-        kept = self._snapshot.get(request.key)
+        kept = self._kept(request)
         if kept is not None:
             return kept
         if self._client is None:
             return Answer(request.key, 0, b"", "")
         try:
             answer = self._client.ask(request)
+            return self._keep(request, answer)
+        except HostClosedError:
+            raise
+        except TooExpensiveError as error:
+            self._count_in_a_row(error)
+            return Answer(request.key, 504, b"", "")
         except UpstreamError as error:
-            self._count_failure(error)
+            self.fail(str(error))
+            self._count_in_a_row(error)
             return Answer(request.key, 0, b"", "")
-        self._in_a_row = 0
+
+    def _kept(self, request: Request) -> Answer | None:
+        return self._snapshot.get(request.key) if request.key else None
+
+    def _keep(self, request: Request, answer: Answer) -> Answer:
+        if not request.key or answer.status == 401:
+            return answer
+        if holds_secret(answer.body):
+            raise UpstreamError(f"{request.url}: the answer repeats a secret, so it is not kept")
         self._snapshot.put(answer)
+        self._in_a_row = 0
+        self._tell("answers", next(self._answers))
         return answer
 
-    def _count_failure(self, error: UpstreamError) -> None:
-        self.failures.append(str(error))
+    def _count_in_a_row(self, error: UpstreamError) -> None:
         self._in_a_row += 1
-        if self._in_a_row >= CONSECUTIVE_FAILURES or len(self._snapshot) == 0:
+        empty = len(self._snapshot) == 0 and not isinstance(error, TooExpensiveError)
+        if self._in_a_row >= CONSECUTIVE_FAILURES or empty:
             raise error
 
     @override
@@ -75,14 +99,25 @@ class SnapshotContext(SourceContext):
             yield from map(self.get, requests)
             return
         pool = ThreadPoolExecutor(max_workers=WORKERS)
+        waiting: deque[Future[Answer] | Answer] = deque()
         try:
-            yield from pool.map(self.get, requests)
+            for request in requests:
+                if len(waiting) == AHEAD:
+                    yield _result(waiting.popleft())
+                waiting.append(self._kept(request) or pool.submit(self.get, request))
+            while waiting:
+                yield _result(waiting.popleft())
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self._client.stop()  # else what is on its way would hold up the end of the run
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)  # on a fault or Ctrl-C, what is queued is not asked any more
+            pool.shutdown(cancel_futures=True)  # what is queued is not asked any more
 
     @override
-    def put(self, key: str, body: bytes, media_type: str) -> None:
-        self._snapshot.put(Answer(key, 200, body, media_type))
+    def put(self, key: str, body: bytes, media_type: str, status: int = 200) -> None:
+        self._snapshot.put(Answer(key, status, body, media_type))
 
     @override
     def put_file(self, key: str, path: Path, media_type: str) -> None:
@@ -105,6 +140,23 @@ class SnapshotContext(SourceContext):
         self.observations.leftovers.setdefault(self.name, set()).add(field_name)
 
     @override
+    def note(self, text: str) -> None:
+        self.observations.notes.append(text)
+
+    @override
+    def fail(self, line: str) -> None:
+        self.failures.append(line)
+        self._tell("skipped, to be asked again", len(self.failures))
+
+    def _tell(self, what: str, count: int) -> None:
+        if self._advance is not None:
+            self._advance(f"{self.name}: {what}", count, None)
+
+    @override
     def progress(self, done: int, total: int | None) -> None:
         if self._advance is not None:
             self._advance(self.name, done, total)
+
+
+def _result(answer: Future[Answer] | Answer) -> Answer:
+    return answer.result() if isinstance(answer, Future) else answer

@@ -1,5 +1,6 @@
 """Files that survive a crash: there is the whole of them, or nothing."""
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -9,17 +10,33 @@ from pathlib import Path
 
 def write_durably(target: Path, body: bytes) -> None:
     """Write a file so that a crash leaves the whole of it or nothing: temporary, fsync, rename, fsync folder."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".new-")
+    _write(target, body, target.parent, sync=True)
+    sync_folder(target.parent)
+
+
+def write_whole(target: Path, body: bytes, folder: Path) -> None:
+    """Write a file so that the end of the process leaves the whole of it or nothing; a power cut may leave less.
+
+    Args:
+        target: the file.
+        body: what it holds.
+        folder: where the temporary file lies, on the same disk.
+    """
+    _write(target, body, folder, sync=False)
+
+
+def _write(target: Path, body: bytes, folder: Path, sync: bool) -> None:
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".new-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(body)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    sync_folder(target.parent)
 
 
 def copy_durably(source: Path, folder: Path) -> Path:
@@ -43,6 +60,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_file_system(handle: int) -> None:
+    """Force to the disk all that was written to the file system of an open file: many small files at the cost of one.
+
+    Raises:
+        OSError: the disk did not take it.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "syncfs"):  # not Linux
+        os.sync()
+    elif library.syncfs(handle):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def file_sha256(path: Path) -> str:

@@ -5,6 +5,9 @@ MkgError                    1
 │   ├── UnknownNameError        a name that nothing answers to; lists what exists and the nearest
 │   └── RecipeError             a recipe or experiment that does not hold together
 ├── UpstreamError           3   a source or the network failed: run the same command again later
+│   ├── TooExpensiveError       a query that the endpoint cannot answer in time: ask for less at a time
+│   ├── QuotaError              what the source gives in a while is used up: no use asking again soon
+│   └── HostClosedError         the host asks us to stay away: nothing more is asked of it in this run
 ├── DataError               4   data breaks its contract: a release, a picture, features, a run
 ├── StorageError            5   the disk: full, read-only, not ours
 └── LockedError             6   another process is at work in the same folder
@@ -63,6 +66,18 @@ class UpstreamError(MkgError):
     """A source or the network failed; what was fetched is kept, the same command resumes."""
 
     exit_code = 3
+
+
+class TooExpensiveError(UpstreamError):
+    """A query that the endpoint cannot answer in time; half as much may be answered."""
+
+
+class QuotaError(UpstreamError):
+    """What the source gives in a while is used up."""
+
+
+class HostClosedError(UpstreamError):
+    """The host asks us to stay away, by Retry-After or by robots.txt; the run ends here, to be resumed."""
 
 
 class DataError(MkgError):

@@ -1,28 +1,30 @@
 """One client for all of the network: polite by robots.txt and per-host limits, capped, and patient."""
 
 import logging
-import threading
-import time
+import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from fnmatch import fnmatch
-from urllib.parse import urljoin, urlsplit
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import requests
 import tenacity
-import urllib3
-from protego import Protego
-from pyrate_limiter import Duration, Limiter, Rate
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
 
 from mkg_builder import __version__
-from mkg_builder.errors import UpstreamError, UsageError
+from mkg_builder.addresses import is_loopback, require_fetchable
+from mkg_builder.clock import Clock
+from mkg_builder.connections import PassingError, TooSlowError
+from mkg_builder.errors import HostClosedError, TooExpensiveError, UpstreamError, UsageError
 from mkg_builder.recipe import Limit
-from mkg_builder.snapshot import is_loopback
+from mkg_builder.redaction import redact, remember
+from mkg_builder.replies import media_type_of, require_quota, require_usable, retry_after, target
+from mkg_builder.robots import MOST_BYTES, PRODUCT, Robots
 from mkg_builder.source import Answer, Request
-from mkg_builder.strict import parse_json
+from mkg_builder.sparql import as_post, require_results, require_time
+from mkg_builder.throttle import Throttle
+from mkg_builder.wire import Call, Reply, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -31,26 +33,47 @@ MAX_REDIRECTS = 5
 MAX_WAIT = 600.0
 """Seconds that an upstream may ask us to wait within one run; longer waits end the run, to be resumed."""
 
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+UNSAID_WAIT = 60.0
+"""Seconds to leave a live host alone that answers 429 and does not say for how long."""
+
+LIVE_BACKOFF = 5.0
+"""How much longer than this machine a live host is given to recover between attempts."""
+
+PASSING = frozenset({408, 425, 429})
 REFUSING = frozenset({401, 403, 407, 451})
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for one answer, and how often to ask again."""
+    """How long to wait for one answer, and how often to ask again.
+
+    Attributes:
+        connect: seconds for the name and the connection.
+        read: seconds for the next piece of an answer.
+        query: the same for a query, which an endpoint works on before it answers.
+        total: seconds for one request on the wire, all its attempts and redirects together; what it waits for its
+            turn, or because the host says so, does not count.
+        attempts: how often it is asked.
+    """
 
     connect: float = 10.0
     read: float = 30.0
+    query: float = 75.0
     total: float = 120.0
     attempts: int = 4
 
 
-class PassingError(Exception):
-    """A fault that may be gone at the next attempt."""
+@dataclass
+class _Budget:
+    """The seconds that one request has left on the wire."""
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
+    left: float
+
+
+class _RedirectsError(PassingError):
+    """Redirects without end."""
 
 
 class Client:
@@ -59,9 +82,11 @@ class Client:
     Args:
         contact: an address or web page of whoever runs this, sent with each request.
         hosts: patterns of the hosts that may be asked, `*.example.org` or `127.0.0.1:8000`.
-        limits: host pattern -> how often; a loopback host is limited only by a pattern that names it.
+        limits: host or host/path pattern -> how often; a loopback host is limited only by a pattern that names it.
         patience: deadlines and attempts.
         transport: what carries requests; real HTTP unless a test gives its own.
+        clock: what all waiting goes by.
+        memory: a file where the requests of the last hour are remembered from run to run.
     """
 
     def __init__(
@@ -71,167 +96,164 @@ class Client:
         limits: Mapping[str, Limit],
         patience: Patience = Patience(),
         transport: BaseAdapter | None = None,
+        *,
+        clock: Clock | None = None,
+        memory: Path | None = None,
     ) -> None:
         self._contact, self._hosts, self._patience = contact, tuple(hosts), patience
-        self._limits = [(pattern, _Throttle(limit)) for pattern, limit in limits.items()]
-        self._robots: dict[str, Protego] = {}
-        self._asking_robots = threading.Lock()
-        self.agent = f"mkgb-bot/{__version__} ({contact or 'loopback only'}) python-requests/{requests.__version__}"
-        self._session = requests.Session()
-        self._session.headers.update({"User-Agent": self.agent})
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, transport or HTTPAdapter(pool_maxsize=16))
+        self._clock = clock or Clock()
+        self._throttle = Throttle(limits, self._clock, memory)
+        self._robots = Robots(self._fetch_robots, self._clock)
+        self._delayed: set[str] = set()
+        self.agent = f"{PRODUCT}/{__version__} ({contact or 'loopback only'}) python-requests/{requests.__version__}"
+        self._wire = Wire(self.agent, transport)
 
     def ask(self, request: Request) -> Answer:
         """The answer to a request, after as many attempts as patience allows.
 
+        A request with secrets that the host does not take is answered with status 401.
+
         Raises:
+            TooExpensiveError: a query that the endpoint cannot answer in time.
+            QuotaError: what the source gives in a while is used up.
+            HostClosedError: the host wants us to stay away for longer than a run waits.
             UpstreamError: no usable answer, or the host refuses us.
             UsageError: a host that must not be asked, or a live host without a contact.
         """
-        self._require_allowed(request.url)
-        if not self._robots_of(request.url).can_fetch(request.url, self.agent):
-            raise UpstreamError(f"{request.url}: robots.txt of this host forbids it")
-        return self._patiently(request)
+        remember(request.secrets)
+        return self._patiently(request.url, lambda budget: self._once(request, budget))
 
-    def _patiently(self, request: Request) -> Answer:
+    def stop(self) -> None:
+        """Break off whatever is on its way or waiting, in all threads; for a run that ends early."""
+        self._clock.stop()
+        self._wire.stop()
+
+    def _patiently(self, url: str, attempt: Callable[[_Budget], Result]) -> Result:
+        budget = _Budget(self._patience.total)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(PassingError),
-            stop=tenacity.stop_after_attempt(self._patience.attempts),
-            wait=_wait,
+            stop=lambda state: state.attempt_number >= self._patience.attempts or budget.left <= 0,
+            wait=lambda state: _backoff(state) * (1 if is_loopback(url) else LIVE_BACKOFF),
+            sleep=self._clock.sleep,
+            before_sleep=_log_retry,
             reraise=True,
         )
         try:
-            return retrying(self._once, request)
+            return retrying(attempt, budget)
         except PassingError as fault:
-            raise UpstreamError(f"{request.url}: {fault} (asked {self._patience.attempts} times)") from None
+            asked = retrying.statistics.get("attempt_number", 1)
+            raise UpstreamError(redact(f"{url}: {fault} (asked {asked} times)")) from None
+        except UpstreamError as fault:
+            raise type(fault)(redact(str(fault))) from None
 
-    def _once(self, request: Request) -> Answer:
-        url, deadline = request.url, time.monotonic() + self._patience.total
+    def _once(self, request: Request, budget: _Budget) -> Answer:
+        url, reply = self._follow(request, budget)
+        if reply.status >= 400 and request.final and request.final.encode() in reply.body:
+            return Answer(request.key, reply.status, reply.body, media_type_of(reply))
+        require_quota(url, reply)
+        if request.query:
+            require_time(url, reply.status, reply.body)
+        if reply.status in PASSING or reply.status >= 500:
+            self._hear_out(url, reply)
+            raise PassingError(f"HTTP {reply.status}")
+        if reply.status == 401 and request.secrets:
+            return Answer(request.key, 401, reply.body, media_type_of(reply))
+        if reply.status in REFUSING:
+            refused = HostClosedError if request.query else UpstreamError
+            raise refused(f"{url}: HTTP {reply.status}, the host refuses us; stop and ask its owners")
+        media_type = media_type_of(reply)
+        if request.query:
+            require_results(url, reply.status, reply.body)
+        require_usable(request, reply, media_type)
+        return Answer(request.key, reply.status, reply.body, media_type)
+
+    def _follow(self, request: Request, budget: _Budget, robots: bool = False) -> tuple[str, Reply]:
+        """The reply at the end of the redirects, each of them allowed; secrets go to the first host alone."""
+        url, secrets = request.url, request.secrets
         for _ in range(MAX_REDIRECTS + 1):
-            status, headers, body = self._exchange(url, deadline)
-            if status in PASSING:
-                raise PassingError(f"HTTP {status}", _retry_after(headers, url))
-            if status in REFUSING:
-                raise UpstreamError(f"{url}: HTTP {status}, the host refuses us; stop and ask its owners")
-            location = headers.get("Location")
-            if not (request.follow and 300 <= status < 400 and location):
-                media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-                _require_usable(request, status, body, media_type)
-                return Answer(request.key, status, body, media_type)
-            url = urljoin(url, location)
             self._require_allowed(url)
-        raise PassingError(f"more than {MAX_REDIRECTS} redirects")
+            if not robots:
+                self._require_permitted(url)
+            reply = self._exchange(self._call(request, url, secrets, robots), url, budget)
+            location = reply.headers.get("Location")
+            if not (request.follow and 300 <= reply.status < 400 and location):
+                return url, reply
+            if request.query and reply.status not in (307, 308):
+                raise UpstreamError(f"{url}: answers a query with a redirect (HTTP {reply.status}) that drops it")
+            onwards = target(url, location)
+            if urlsplit(onwards)[:2] != urlsplit(url)[:2]:
+                secrets = {}
+            url = onwards
+        raise _RedirectsError(f"more than {MAX_REDIRECTS} redirects")
 
-    def _exchange(self, url: str, deadline: float) -> tuple[int, Mapping[str, str], bytes]:
-        """One request and its whole body, within the caps."""
-        timeout = (self._patience.connect, self._patience.read)
-        throttle = self._throttle(url)
-        with throttle or nullcontext():
+    def _call(self, request: Request, url: str, secrets: Mapping[str, str], robots: bool) -> Call:
+        headers, form = as_post(url, request.query, self.agent) if request.query else ({}, None)
+        if secrets:
+            url += ("&" if urlsplit(url).query else "?") + urlencode(secrets)
+        patience = self._patience
+        read = patience.query if request.query else patience.read
+        most = MOST_BYTES if robots else MAX_BODY
+        return Call(url, headers, form, patience.connect, read, most, cut=robots)
+
+    def _exchange(self, call: Call, shown: str, budget: _Budget) -> Reply:
+        with self._throttle.turn(shown):
+            start = self._clock.now()
             try:
-                with self._session.get(url, timeout=timeout, stream=True, allow_redirects=False) as response:
-                    return response.status_code, response.headers, _read_capped(response, deadline)
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as fault:
-                raise PassingError(_reason(fault)) from None
+                return self._wire.carry(call, budget.left)
+            except TooSlowError as fault:
+                if call.form is not None:
+                    raise TooExpensiveError(f"{shown}: {fault}; ask for less at a time") from None
+                raise
+            except UpstreamError as fault:
+                raise type(fault)(f"{shown}: {fault}") from None
+            finally:
+                budget.left -= self._clock.now() - start
 
-    def _throttle(self, url: str) -> "_Throttle | None":
-        host = urlsplit(url).hostname or ""
-        for pattern, throttle in self._limits:
-            if host == pattern or (fnmatch(host, pattern) and not is_loopback(url)):
-                return throttle
-        return None
+    def _hear_out(self, url: str, reply: Reply) -> None:
+        """Leave the host alone for as long as it says; longer than a run waits ends the run."""
+        wait = retry_after(reply.headers, self._clock)
+        if wait is None:
+            wait = UNSAID_WAIT if reply.status == 429 and not is_loopback(url) else 0.0
+        if wait > MAX_WAIT:
+            self._throttle.pause(url, math.inf)
+            raise HostClosedError(f"{url}: asks to wait {wait:,.0f} s; run the same command again after that")
+        self._throttle.pause(url, wait)
 
     def _require_allowed(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https"):
-            raise UpstreamError(f"{url}: only http and https are fetched")
-        if not any(fnmatch(parts.netloc, pattern) for pattern in self._hosts):
-            raise UpstreamError(f"{url}: this host is not among the recipe's ({', '.join(self._hosts)})")
+        parts = require_fetchable(url, self._hosts)
         if self._contact is None and not is_loopback(url):
             raise UsageError(
                 f"{parts.netloc} is a live site and should know who asks: "
                 "give --contact you@example.org (or set MKGB_CONTACT)"
             )
 
-    def _robots_of(self, url: str) -> Protego:
-        """The host's rules by RFC 9309: 4xx allows all, 5xx or no answer forbids all (so the run stops)."""
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        with self._asking_robots:
-            if origin not in self._robots:
-                answer = self._patiently(Request(key="", url=f"{origin}/robots.txt"))
-                text = answer.body[: 500 * 1024].decode("utf-8-sig", "replace") if answer.ok else ""
-                self._robots[origin] = Protego.parse(text)
-            return self._robots[origin]
+    def _require_permitted(self, url: str) -> None:
+        if not self._robots.allows(url):
+            raise UpstreamError(f"{url}: robots.txt of this host forbids it")
+        host = urlsplit(url).netloc
+        if host not in self._delayed:
+            self._delayed.add(host)
+            delay = self._robots.delay(url)
+            if delay:
+                self._throttle.slow_down(url, delay)
 
+    def _fetch_robots(self, url: str) -> bytes | None:
+        """A host's robots.txt: 4xx or endless redirects mean there is none; 5xx or no answer forbid everything."""
 
-class _Throttle:
-    """Waits until a host may be asked, and holds at most so many requests open at once."""
+        def attempt(budget: _Budget) -> bytes | None:
+            try:
+                _, reply = self._follow(Request("", url), budget, robots=True)
+            except _RedirectsError:
+                return None
+            if reply.status == 429 or reply.status >= 500:
+                self._hear_out(url, reply)
+                raise PassingError(f"HTTP {reply.status}")
+            return reply.body if reply.status == 200 else None
 
-    def __init__(self, limit: Limit) -> None:
-        rates = []
-        if limit.per_second is not None:
-            whole = limit.per_second >= 1 and limit.per_second == int(limit.per_second)
-            rates.append(
-                Rate(int(limit.per_second), Duration.SECOND) if whole else Rate(1, round(1000 / limit.per_second))
-            )
-        if limit.per_hour is not None:
-            rates.append(Rate(limit.per_hour, Duration.HOUR))
-        self._limiter = Limiter(rates) if rates else None
-        self._open = threading.BoundedSemaphore(limit.parallel)
-
-    def __enter__(self) -> None:
-        self._open.acquire()
-        if self._limiter is not None:
-            self._limiter.try_acquire("host")
-
-    def __exit__(self, *_: object) -> None:
-        self._open.release()
-
-
-def _read_capped(response: requests.Response, deadline: float) -> bytes:
-    """The body, decompressed as it comes; cut off past the size cap or the deadline."""
-    declared = response.headers.get("Content-Length", "")
-    if declared.isdigit() and int(declared) > MAX_BODY:
-        raise UpstreamError(f"{response.url}: announces {int(declared):,} bytes, more than {MAX_BODY:,}")
-    pieces, size = [], 0
-    for piece in response.raw.stream(65536, decode_content=True):
-        size += len(piece)
-        if size > MAX_BODY:
-            raise UpstreamError(f"{response.url}: more than {MAX_BODY:,} bytes")
-        if time.monotonic() > deadline:
-            raise PassingError("too slow: the total time allowed for one answer is over")
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def _require_usable(request: Request, status: int, body: bytes, media_type: str) -> None:
-    """Refuse a success that is not what was asked for: a login page, a cut document."""
-    if status != 200 or not request.accept:
-        return
-    start = body[:512].lstrip().lower()
-    if start.startswith((b"<!doctype html", b"<html")) or not media_type.startswith(request.accept):
-        raise PassingError(f"answered {media_type or 'no type'} instead of {request.accept}")
-    if request.accept == "application/json":
         try:
-            parse_json(body)
-        except ValueError as fault:
-            raise PassingError(f"not whole JSON ({str(fault)[:80]})") from None
-
-
-def _retry_after(headers: Mapping[str, str], url: str) -> float | None:
-    """Seconds to wait by the Retry-After header; None when there is none that makes sense."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
-        wait = float(value)
-    else:
-        try:
-            wait = parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    if wait > MAX_WAIT:
-        raise UpstreamError(f"{url}: asks to wait {wait:,.0f} s; run the same command again after that")
-    return max(wait, 0.0)
+            return self._patiently(url, attempt)
+        except UpstreamError as fault:
+            raise HostClosedError(f"{fault}; a host whose robots.txt cannot be read is not asked (RFC 9309)") from None
 
 
 _backoff: Callable[[tenacity.RetryCallState], float] = tenacity.wait_exponential(
@@ -239,24 +261,6 @@ _backoff: Callable[[tenacity.RetryCallState], float] = tenacity.wait_exponential
 ) + tenacity.wait_random(0, 0.2)
 
 
-def _wait(state: tenacity.RetryCallState) -> float:
+def _log_retry(state: tenacity.RetryCallState) -> None:
     fault = state.outcome.exception() if state.outcome else None
-    asked = fault.wait if isinstance(fault, PassingError) else None
-    seconds = _backoff(state) if asked is None else asked
-    logger.info("waiting %.1f s: %s", seconds, fault)
-    return seconds
-
-
-def _reason(fault: BaseException) -> str:
-    """A network fault in words, without the address (which may hold a secret)."""
-    text = str(fault)
-    for sign, words in (
-        ("NameResolution", "the host's name is unknown"),
-        ("refused", "connection refused"),
-        ("timed out", "timed out"),
-        ("IncompleteRead", "the answer broke off"),
-        ("reset", "connection reset"),
-    ):
-        if sign in text:
-            return words
-    return type(fault).__name__
+    logger.info("asking again: %s", fault)

@@ -1,21 +1,35 @@
 """Pictures: each verified by decoding it whole, named by its sha256; what fails keeps its reason."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
-from PIL import Image
+import imagehash
+from PIL import Image, ImageStat
 
-from mkg_builder.picture import PictureError, decode_picture
+from mkg_builder.errors import DataError
+from mkg_builder.picture import PictureError
+from mkg_builder.picture_pool import PicturePool
+from mkg_builder.picture_worker import GREY_SIDE
 from mkg_builder.snapshot import Snapshot
 
-_MEDIA_TYPES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WEBP", b"GIF8": "GIF"}
+FLAT = 2.0
+"""Grey levels (standard deviation) below which a picture shows nothing: its hash would be that of the noise."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that decodes to its end: where the snapshot keeps it, and what it is."""
+    """A picture that decodes to its end: where the snapshot keeps it, and what it is.
+
+    Attributes:
+        key: its answer in the snapshot.
+        sha256: of its file.
+        format: what it really is: JPEG, PNG, WEBP or GIF.
+        bytes: the size of its file.
+        width: in pixels, upright; so `height`.
+        phash: its perceptual hash, 16 hexadecimal digits; None for a picture of one colour.
+    """
 
     key: str
     sha256: str
@@ -23,6 +37,7 @@ class Picture:
     bytes: int
     width: int
     height: int
+    phash: str | None
 
 
 @dataclass(frozen=True)
@@ -33,21 +48,60 @@ class BrokenPicture:
     reason: str
 
 
-def inspect_all(snapshot: Snapshot, keys: Sequence[str]) -> Iterator[Picture | BrokenPicture]:
-    """Every kept picture, verified; in the order of the keys, two at a time, their pixels not kept."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        yield from pool.map(lambda key: inspect(snapshot, key), keys)
+def inspect_all(snapshot: Snapshot, keys: Iterable[str], workers: int = 2) -> Iterator[Picture | BrokenPicture]:
+    """Every kept picture, verified by a full decode in processes of their own; in the order of the keys."""
+    with PicturePool(workers) as pool:
+        yield from pool.map(partial(inspect, pool, snapshot), keys)
 
 
-def inspect(snapshot: Snapshot, key: str) -> Picture | BrokenPicture:
-    """One kept picture, verified by a full decode."""
+def inspect(pool: PicturePool, snapshot: Snapshot, key: str) -> Picture | BrokenPicture:
+    """One kept picture, verified by a full decode of the very bytes that its sha256 names."""
     answer = snapshot.get(key)
     if answer is None or not answer.ok:
         return BrokenPicture(key, "not fetched")
     try:
-        pixels: Image.Image = decode_picture(answer.body, key)
+        found, grey = pool.ask(answer.body)
     except PictureError as error:
-        return BrokenPicture(key, str(error).removeprefix(f"{key}: "))
-    kind = next((name for magic, name in _MEDIA_TYPES.items() if answer.body.startswith(magic)), "JPEG")
+        return BrokenPicture(key, str(error))
     digest = hashlib.sha256(answer.body).hexdigest()
-    return Picture(key, digest, kind, len(answer.body), pixels.width, pixels.height)
+    return Picture(key, digest, found["format"], len(answer.body), found["width"], found["height"], _phash(grey))
+
+
+def _phash(grey: bytes) -> str | None:
+    """The perceptual hash of what the worker saw; a library's work, which the worker need not load."""
+    seen = Image.frombytes("L", (GREY_SIDE, GREY_SIDE), grey)
+    return str(imagehash.phash(seen)) if ImageStat.Stat(seen).stddev[0] >= FLAT else None
+
+
+def stored_pictures(
+    snapshot: Snapshot, pictures: Iterable[Picture], longest_side: int | None = None, workers: int = 2
+) -> Generator[tuple[Picture, bytes]]:
+    """The pictures as a release holds them, in their order, each with its description.
+
+    Without `longest_side` these are the originals, byte for byte. With it, each is a JPEG without metadata, upright,
+    at most so many pixels long and never enlarged, and its description says so; the hash stays the original's.
+
+    Raises:
+        DataError: a picture that was verified before cannot be read any more.
+    """
+    if longest_side is None:
+        yield from ((picture, _original(snapshot, picture)) for picture in pictures)
+        return
+    with PicturePool(workers) as pool:
+        yield from pool.map(partial(_resized, pool, snapshot, longest_side), pictures)
+
+
+def _original(snapshot: Snapshot, picture: Picture) -> bytes:
+    answer = snapshot.get(picture.key)
+    if answer is None or hashlib.sha256(answer.body).hexdigest() != picture.sha256:
+        raise DataError(f"{snapshot.folder}: the picture {picture.key} was altered during the build; run it again")
+    return answer.body
+
+
+def _resized(pool: PicturePool, snapshot: Snapshot, longest_side: int, picture: Picture) -> tuple[Picture, bytes]:
+    try:
+        found, body = pool.ask(_original(snapshot, picture), longest_side)
+    except PictureError as error:
+        raise DataError(f"{snapshot.folder}: the picture {picture.key} was verified, and now: {error}") from None
+    digest = hashlib.sha256(body).hexdigest()
+    return replace(picture, sha256=digest, bytes=len(body), **found), body

@@ -20,8 +20,11 @@ SMALL = 500
 SORTING = 10
 """What it costs to sort a value into its bucket, in comparisons of two values."""
 
+CROWD = 64
+"""With more neighbours than so many each, hashes are few clusters, which a walk from one to the next finds quickly."""
+
 CUBE = 20
-"""Hashes that vary in so few bits and are many lie so close together that a walk from one to the next is quick."""
+"""In so few bits there is no room for many hashes that are not near each other."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -62,7 +65,7 @@ def _clusters(values: Array, distance: int) -> Array:
         if waiting > len(values):
             labels = _merge(labels, heads, tails)
             heads, tails, waiting = [], [], 0
-    return _merge(labels, heads, tails)
+    return _merge(labels, heads, tails) if heads else labels
 
 
 def _merge(labels: Array, heads: list[Array], tails: list[Array]) -> Array:
@@ -81,7 +84,7 @@ def _links(values: Array, distance: int) -> Iterator[tuple[Array, Array]]:
     compared.
     """
     bits = np.flatnonzero((np.bitwise_or.reduce(values ^ values[0]) >> np.arange(64, dtype=np.uint64)) & np.uint64(1))
-    if len(values) > SMALL and len(bits) <= CUBE:
+    if len(values) > SMALL and (len(bits) <= CUBE or _crowded(values, distance)):
         yield from _walk(values, distance)
         return
     equal = _bands_to_agree(len(values), len(bits), distance)
@@ -95,6 +98,13 @@ def _links(values: Array, distance: int) -> Iterator[tuple[Array, Array]]:
             bucket = order[begin : begin + count]
             for head, tail in _links(values[bucket], distance):
                 yield bucket[head], bucket[tail]
+
+
+def _crowded(values: Array, distance: int) -> bool:
+    """Whether a value has many others near it, by a sample: then nearly all are one cluster, or a few."""
+    sample = values[:: len(values) // CROWD]
+    near = sum(int((np.bitwise_count(values ^ value) <= distance).sum()) for value in sample)
+    return near > len(sample) * CROWD
 
 
 def _bands_to_agree(count: int, bits: int, distance: int) -> int:

@@ -15,11 +15,16 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 
 
 class Limit(Strict):
-    """How often a host may be asked."""
+    """How often a host may be asked; what is said together holds together.
+
+    Attributes:
+        windows: pairs (calls, seconds): at most so many calls in any so many seconds, `[[10, 2.5], [400, 3600]]`.
+    """
 
     per_second: float | None = Field(None, gt=0)
     per_hour: int | None = Field(None, gt=0)
     parallel: int = Field(1, ge=1, le=16)
+    windows: list[tuple[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0)]]] = []
 
 
 class SourceRecipe(Strict):
@@ -138,7 +143,7 @@ class ImagesRecipe(Strict):
     """
 
     longest_side: int | None = Field(None, ge=16)
-    near_duplicate_distance: int = Field(4, ge=0, le=16)
+    near_duplicate_distance: int = Field(6, ge=0, le=16)
     redistribute: Literal["files", "gated", "urls-only"] = "files"
     license: str | None = None
     license_link: str | None = None

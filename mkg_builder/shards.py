@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 def write_rows(path: Path, table: str, groups: Iterable[Rows]) -> None:
     """One Parquet file from rows, a row group at a time."""
     wanted = schema.arrow_schema(table)
-    with _parquet(path, wanted) as writer:
+    with parquet_writer(path, wanted) as writer:
         for rows in filter(None, groups):  # an empty row group would make `datasets` fail; no row group is well
             writer.write_table(
                 pa.Table.from_pylist(rows, wanted), row_group_size=ROW_GROUP.get(table, DEFAULT_ROW_GROUP)
@@ -35,12 +35,12 @@ def write_rows(path: Path, table: str, groups: Iterable[Rows]) -> None:
 def write_triples(path: Path, triples: Triples) -> None:
     """One Parquet file of facts that are sorted, a row group at a time."""
     wanted = schema.arrow_schema("triples")
-    with _parquet(path, wanted) as writer:
+    with parquet_writer(path, wanted) as writer:
         for batch in triples.batches(TRIPLES_ROW_GROUP):
             writer.write_table(pa.Table.from_batches([batch]).cast(wanted), row_group_size=TRIPLES_ROW_GROUP)
 
 
-def _parquet(path: Path, wanted: pa.Schema) -> pq.ParquetWriter:
+def parquet_writer(path: Path, wanted: pa.Schema) -> pq.ParquetWriter:
     """A Parquet file as the Hub's viewer and our checks want it: page checksums and a page index."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return pq.ParquetWriter(
@@ -62,7 +62,7 @@ def write_vectors(folder: Path, pieces: Iterable[Vectors]) -> None:
             if piece.modality not in writers:
                 path = folder / schema.shard_path("vectors", piece.modality)
                 writers[piece.modality] = (
-                    open_files.enter_context(_parquet(path, schema.arrow_schema("vectors"))),
+                    open_files.enter_context(parquet_writer(path, schema.arrow_schema("vectors"))),
                     kind,
                 )
             writer, first = writers[piece.modality]

@@ -1,42 +1,40 @@
 """The snapshot: every answer exactly as received, named by its sha256, and a journal of what was asked.
 
-    objects/ab/abcdef…      the bytes, written once (temporary file, fsync, rename)
-    journal.jsonl           one line per answer, appended and fsynced after its object is safe
+    objects/ab/abcdef…      the bytes, written once (temporary file, rename)
+    journal.jsonl           one line per answer, appended after its object is in place
     origin.json             which endpoints were asked
     lock                    held by the process at work
+    asked-SOURCE.log        the requests of the last hour, so that limits hold from run to run
 
-A journal line is the commit: what it does not name was never fetched. A torn last line is dropped.
+A journal line is the commit: what it does not name was never fetched. A torn last line is dropped. Every 256 answers,
+and at the end, all is forced to the disk: `kill -9` loses no answer, a power cut the last 256 at most. An object that
+is missing or altered is asked again. No symbolic link is followed inside the folder.
 """
 
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mkg_builder.durable import copy_durably, file_sha256, sync_folder, write_durably
-from mkg_builder.errors import DataError, LockedError, UsageError
+from mkg_builder.addresses import is_loopback
+from mkg_builder.durable import copy_durably, file_sha256, sync_file_system, sync_folder, write_durably, write_whole
+from mkg_builder.errors import LockedError, StorageError, UsageError
+from mkg_builder.journal import LATEST, Journal, Record
 from mkg_builder.source import Answer
 
+LEAST_FREE = 16 * 2**20
+"""Bytes that must be free before anything is fetched."""
 
-@dataclass(frozen=True)
-class Record:
-    """One line of the journal."""
-
-    key: str
-    status: int
-    sha256: str
-    bytes: int
-    media_type: str
-    time: int
+OPENING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 
 
 class Snapshot:
@@ -44,24 +42,10 @@ class Snapshot:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._records: dict[str, Record] = {}
-        self._journal = folder / "journal.jsonl"
-        self._appending = threading.Lock()
+        self._journal = Journal(folder / "journal.jsonl")
         self._file: int | None = None
-        if self._journal.exists():
-            self._load()
-
-    def _load(self) -> None:
-        data = self._journal.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]  # a torn last line was never committed
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                record = Record(**json.loads(line))
-            except (ValueError, TypeError):
-                raise DataError(
-                    f"{self._journal}: line {number} is damaged; delete that line, the next run asks it again"
-                ) from None
-            self._records[record.key] = record
+        self._unsafe = 0
+        self._syncing = threading.Lock()
 
     @contextmanager
     def writing(self) -> Iterator["Snapshot"]:
@@ -69,9 +53,11 @@ class Snapshot:
 
         Raises:
             LockedError: another process holds it; the message names it.
+            StorageError: the disk is full, or a symbolic link stands where a folder or file of ours should.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a+") as lock:
+        self._require_own()
+        with os.fdopen(os.open(self.folder / "lock", OPENING, 0o644), "a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -80,33 +66,59 @@ class Snapshot:
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
             lock.flush()
-            self._open_journal()
+            self._require_room()
+            for left in self.folder.glob("objects/.new-*"):  # a killed process's
+                left.unlink(missing_ok=True)
+            self._file = self._journal.open(OPENING)
+            for key in tuple(self._journal.latest):  # a power cut may have left lines without their objects
+                self.get(key)
             try:
                 yield self
             finally:
-                if self._file is not None:
-                    os.close(self._file)
-                self._file = None
+                self._close(self._file)
 
-    def _open_journal(self) -> None:
-        self._records.clear()
-        self._file = os.open(self._journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
-        data = self._journal.read_bytes()
-        os.ftruncate(self._file, data.rfind(b"\n") + 1)
-        self._load()
+    def _close(self, file: int) -> None:
+        try:
+            self._sync()
+        finally:
+            os.close(file)
+            self._file = None
+
+    def _require_own(self) -> None:
+        names = ("objects", "journal.jsonl", "lock", "origin.json")
+        for path in (*(self.folder / name for name in names), *self.folder.glob("asked-*.log")):
+            if path.is_symlink():
+                raise StorageError(f"{path} is a symbolic link, which is not written through; remove it")
+
+    def _require_room(self) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if free < LEAST_FREE:
+            raise StorageError(
+                f"{self.folder}: {free:,} bytes are free on this disk, {LEAST_FREE:,} is the least to work with; "
+                "make room or give another --workspace"
+            )
+        inodes = os.statvfs(self.folder)
+        if inodes.f_files and not inodes.f_favail:
+            raise StorageError(
+                f"{self.folder}: this disk can hold no more files; make room or give another --workspace"
+            )
 
     def __contains__(self, key: str) -> bool:
-        return key in self._records
+        return key in self._journal
+
+    def __iter__(self) -> Iterator[str]:
+        """Everything that was asked, in the order of the answers."""
+        return (record.key for record in self._journal.records())
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._journal)
 
     def get(self, key: str) -> Answer | None:
         """The answer kept under a key, its bytes verified; None when there is none.
 
         An object that is missing or altered counts as never fetched, so that it is asked again.
         """
-        record = self._records.get(key)
+        record = self._journal.find(key)
         if record is None:
             return None
         try:
@@ -114,20 +126,21 @@ class Snapshot:
         except FileNotFoundError:
             body = None
         if body is None or hashlib.sha256(body).hexdigest() != record.sha256:
-            del self._records[key]
+            self._journal.forget(key)
             return None
         return Answer(key, record.status, body, record.media_type)
 
     def put(self, answer: Answer) -> None:
-        """Keep an answer; when this returns, it survives a crash. May be called from several threads.
+        """Keep an answer; when this returns, it survives the end of the process. May be called from several threads.
 
         The same answer again changes nothing; another answer to the same question takes the old one's place.
         """
         self._handle()
-        if self.get(answer.key) == answer:
-            return
         digest = hashlib.sha256(answer.body).hexdigest()
         self._write_object(digest, answer.body)
+        known = self._journal.find(answer.key)
+        if known and (known.status, known.sha256, known.media_type) == (answer.status, digest, answer.media_type):
+            return
         self._commit(Record(answer.key, answer.status, digest, len(answer.body), answer.media_type, int(time.time())))
 
     def put_file(self, key: str, path: Path, media_type: str) -> None:
@@ -144,19 +157,19 @@ class Snapshot:
             sync_folder(target.parent.parent)
         finally:
             copy.unlink(missing_ok=True)
-        known = self._records.get(key)
+        known = self._journal.find(key)
         if known is None or (known.sha256, known.media_type) != (digest, media_type):
             self._commit(Record(key, 200, digest, size, media_type, int(time.time())))
 
     def file(self, key: str) -> Path | None:
         """The object that holds an answer, its bytes verified; None as for `get`."""
-        record = self._records.get(key)
+        record = self._journal.find(key)
         if record is None:
             return None
         path = self._object(record.sha256)
         if path.is_file() and file_sha256(path) == record.sha256:
             return path
-        del self._records[key]
+        self._journal.forget(key)
         return None
 
     def _handle(self) -> int:
@@ -165,24 +178,30 @@ class Snapshot:
         return self._file
 
     def _commit(self, record: Record) -> None:
-        handle = self._handle()
-        line = json.dumps(asdict(record), sort_keys=True, ensure_ascii=True) + "\n"
-        with self._appending:
-            os.write(handle, line.encode())
-            self._records[record.key] = record
-        os.fsync(handle)
+        self._journal.append(self._handle(), record)
+        self._unsafe += 1
+        if self._unsafe >= LATEST:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Force everything kept so far to the disk."""
+        with self._syncing:
+            if self._unsafe:
+                self._unsafe = 0
+                sync_file_system(self._handle())
 
     def _object(self, digest: str) -> Path:
         return self.folder / "objects" / digest[:2] / digest
 
     def _write_object(self, digest: str, body: bytes) -> None:
         target = self._object(digest)
+        if target.is_symlink() or target.parent.is_symlink():
+            raise StorageError(f"{target} is or lies behind a symbolic link, which is not written through; remove it")
         if target.exists() and target.stat().st_size == len(body) and file_sha256(target) == digest:
             return
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
-            sync_folder(target.parent.parent)
-        write_durably(target, body)
+        write_whole(target, body, self.folder / "objects")
 
     def claim_origin(self, endpoints: Mapping[str, str]) -> None:
         """Remember which machine the answers come from, and refuse to mix two.
@@ -210,10 +229,10 @@ class Snapshot:
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the snapshot: its hash, its size, when it was made."""
         digest = hashlib.sha256()
-        for key in sorted(self._records):
-            record = self._records[key]
-            digest.update(json.dumps([key, record.status, record.sha256]).encode() + b"\n")
-        times = [record.time for record in self._records.values()] or [0]
+        told = sorted((record.key, record.status, record.sha256) for record in self._journal.records())
+        for line in told:
+            digest.update(json.dumps(line).encode() + b"\n")
+        times = [record.time for record in self._journal.records()] or [0]
         return {"sha256": digest.hexdigest(), "answers": len(self), "first": min(times), "last": max(times)}
 
 
@@ -223,8 +242,3 @@ def _machines(endpoints: Mapping[str, str]) -> dict[str, str]:
 
 def _words(endpoints: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={url}" for name, url in sorted(endpoints.items()))
-
-
-def is_loopback(url: str) -> bool:
-    """Whether an address points at this machine by its own name."""
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from mkg_builder.graph import Dropped, Statement
+from mkg_builder.recipe import Limit
 
 
 class SourceOptions(BaseModel):
@@ -40,6 +41,11 @@ class Answer:
         """Whether the source answered with what was asked for."""
         return self.status == 200
 
+    @property
+    def too_expensive(self) -> bool:
+        """Whether a query was more than the endpoint can answer in time: ask for half as much."""
+        return self.status == 504
+
 
 @dataclass(frozen=True)
 class Request:
@@ -47,12 +53,15 @@ class Request:
 
     Attributes:
         key: names the answer in the snapshot for ever; the same question has the same key on any machine.
+            Empty: the answer is for this run alone and is never kept, as the answer to a login must not be.
         url: where to ask now.
         follow: whether redirects are followed; where they are not, the redirect itself is the answer.
         accept: how the media type of a good answer must begin ("image/"); any when empty.
         query: a SPARQL query, sent to `url` by POST; a plain GET when empty.
         secrets: parameters added to the address at the moment of asking, and shown nowhere: not in the key,
             a log, an error or a file.
+        holds: a text that a good answer holds; one without it (a login page, a check for robots) is asked again.
+        final: a text by which a failing answer shows that asking again is useless; it then is the answer.
     """
 
     key: str
@@ -61,6 +70,8 @@ class Request:
     accept: str = ""
     query: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    holds: str = ""
+    final: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +114,11 @@ class SourceContext(ABC):
     def get(self, request: Request) -> Answer:
         """The answer to a request: from the snapshot, else from the network, then kept.
 
+        Three answers are never kept, and the next run asks again:
+        status 0: the network failed, which is told at the end of the fetch; or this is an offline step;
+        status 504 (`too_expensive`): the endpoint cannot answer this query in time, so ask for less at a time;
+        status 401: the request carried secrets and the host does not take them, so log in again.
+
         Raises:
             UpstreamError: the network did not answer, or the snapshot has no answer and this is an offline step.
         """
@@ -112,8 +128,8 @@ class SourceContext(ABC):
         """The answers to many requests, in their order, several asked at a time."""
 
     @abstractmethod
-    def put(self, key: str, body: bytes, media_type: str) -> None:
-        """Keep an answer that a file or a program gave."""
+    def put(self, key: str, body: bytes, media_type: str, status: int = 200) -> None:
+        """Keep an answer that a file or a program gave, or one that was asked for and judged."""
 
     @abstractmethod
     def put_file(self, key: str, path: Path, media_type: str) -> None:
@@ -136,6 +152,14 @@ class SourceContext(ABC):
         """Report a field that the source sent and nobody reads, once per name."""
 
     @abstractmethod
+    def note(self, text: str) -> None:
+        """Say, while reading, what a user of the release should know of this source: what it could not give."""
+
+    @abstractmethod
+    def fail(self, line: str) -> None:
+        """Say, while fetching, what could not be had and when to ask again; the rest goes on."""
+
+    @abstractmethod
     def progress(self, done: int, total: int | None) -> None:
         """Say how far the current step has come."""
 
@@ -148,6 +172,8 @@ class Source(ABC):
     """
 
     Options: ClassVar[type[SourceOptions]] = SourceOptions
+    limits: ClassVar[Mapping[str, Limit]] = {}
+    """Host pattern -> how often its owners say that it may be asked; a recipe may say otherwise."""
 
     def __init__(self, options: SourceOptions) -> None:
         self.options: Any = options
@@ -171,6 +197,7 @@ class Observations:
 
     dropped: list[Dropped] = field(default_factory=list)
     leftovers: dict[str, set[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 Progress = Callable[[str, int, int | None], None]

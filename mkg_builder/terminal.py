@@ -3,21 +3,39 @@
 import json
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 from mkg_builder import __version__
 from mkg_builder.errors import MkgError, StorageError
+from mkg_builder.redaction import redact
 
 PIPED_WIDTH = 120
+RATE_OVER = 3600.0
+"""Seconds that rate and remaining time are reckoned from: one step of a polite crawl may take half an hour."""
+UNWINDING = 4.0
+"""Seconds that a stopped program may take to leave its folders in order."""
+INTERRUPTED = "interrupted; what is done is kept, the same command goes on from there"
 
 
 def _console(stream: Literal["stdout", "stderr"]) -> Console:
@@ -36,7 +54,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2
 
 def visible(text: object) -> str:
     r"""Text from outside as one safe line: control and bidirectional characters in `\x1b` form."""
-    flat = str(text).replace("\n", "\\n")
+    flat = redact(str(text)).replace("\n", "\\n")
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", flat)
 
 
@@ -74,22 +92,37 @@ def show_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+class _RateColumn(ProgressColumn):
+    """How many a second; a minute or an hour where that is less than one."""
+
+    @override
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        unit, factor = next((u, f) for u, f in (("s", 1), ("min", 60), ("h", 3600)) if speed * f >= 1 or u == "h")
+        return Text(f"{speed * factor:,.1f}/{unit}")
+
+
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
-    """A progress bar with remaining time on standard error; none when quiet, nothing shown where no terminal is."""
+    """A bar with remaining time and rate on standard error; none when quiet, nothing shown where no terminal is."""
     if quiet:
         yield None
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
+        TextColumn("left"), TimeRemainingColumn(), _RateColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+    settings: dict[str, Any] = {"console": err, "disable": not err.is_terminal, "speed_estimate_period": RATE_OVER}
+    with Progress(*columns, **settings) as progress:
         tasks: dict[str, Any] = {}
+        adding = threading.Lock()
 
         def advance(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(visible(stage), total=total)
+            with adding:  # told by many threads
+                if stage not in tasks:
+                    tasks[stage] = progress.add_task(visible(stage), total=total)
             progress.update(tasks[stage], completed=done, total=total)
 
         yield advance
@@ -121,7 +154,8 @@ def run(app: typer.Typer, program: str) -> None:
     debug = "--debug" in sys.argv or os.environ.get("VLKGE_DEBUG") == "1"
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        app()
+        with _stopping_on_signals(program):
+            app()
     except MkgError as error:
         _fail(program, str(error), error.exit_code, debug)
     except BrokenPipeError:
@@ -131,11 +165,49 @@ def run(app: typer.Typer, program: str) -> None:
         where = f"{error.filename}: " if error.filename else ""
         _fail(program, f"{where}{error.strerror or error}", StorageError.exit_code, debug)
     except KeyboardInterrupt:
-        _fail(program, "interrupted; what is done is kept, the same command goes on from there", 130, debug)
+        _fail(program, INTERRUPTED, 130, debug)
+    except _StoppedError as stopped:
+        os._exit(stopped.code)  # no thread is waited for: what is on the disk is whole at any moment
+
+
+class _StoppedError(BaseException):
+    """A signal asks the program to end; not a KeyboardInterrupt, which the command line parser would take."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@contextmanager
+def _stopping_on_signals(program: str) -> Iterator[None]:
+    """SIGINT and SIGTERM unwind the program; when that takes long, or at the second signal, it ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        code = 128 + number
+        for again in before:
+            signal.signal(again, lambda *_: os._exit(code))
+        os.write(2, f"{program}: {INTERRUPTED}\n".encode())  # not through a console that may be in the middle of a line
+        timer = threading.Timer(UNWINDING, os._exit, [code])
+        timer.daemon = True
+        timer.start()
+        raise _StoppedError(code)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is stop:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _fail(program: str, line: str, code: int, debug: bool) -> None:
     err.print(Text(f"{program}: {visible(line)}"), soft_wrap=True, style="red")
     if debug:
-        err.print_exception()
+        with err.capture() as told:
+            err.print_exception()
+        err.file.write(redact(told.get()))
     sys.exit(code)

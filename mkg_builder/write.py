@@ -6,7 +6,8 @@ import shutil
 import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from mkg_builder.content import release_content_sha256
 from mkg_builder.croissant import CROISSANT, croissant_text
 from mkg_builder.durable import file_sha256
 from mkg_builder.graph import SPLITS, Entity
-from mkg_builder.images import BrokenPicture, Picture
+from mkg_builder.images import BrokenPicture, Picture, stored_pictures
 from mkg_builder.knowledge_graph import KnowledgeGraph
 from mkg_builder.recipe import Recipe, canonical
 from mkg_builder.shards import ROW_GROUP, Rows, write_rows, write_triples, write_vectors
-from mkg_builder.source import Vectors
+from mkg_builder.snapshot import Snapshot
+from mkg_builder.source import Observations, Vectors
 from mkg_builder.statistics import availability, entity_splits
 from mkg_builder.triples import Triples
 
@@ -40,9 +42,8 @@ class Draft:
         version: the recipe's version, with what marks this build behind a plus sign.
         marks: how this build differs from what the recipe says, in words; empty for a publishable one.
         pictures: entity id -> its verified picture, or why there is none.
-        picture_bytes: the bytes of a verified picture.
-        snapshot: what the manifest says of the answers this was made from.
-        leftovers: source -> fields that it sent and nobody read.
+        snapshot: the answers that this is made from.
+        observations: what reading brought to light: fields that nobody read, what a source could not give.
         account: what became of the triples read: `read`, `kept`, and `gone` by rule.
         vectors: the feature vectors that the sources publish, in pieces.
     """
@@ -53,9 +54,8 @@ class Draft:
     graph: KnowledgeGraph
     splits: Mapping[str, Triples]
     pictures: Mapping[str, Picture | BrokenPicture]
-    picture_bytes: Callable[[Picture], bytes]
-    snapshot: Mapping[str, Any]
-    leftovers: Mapping[str, Sequence[str]]
+    snapshot: Snapshot
+    observations: Observations
     account: Mapping[str, Any]
     vectors: Iterable[Vectors] = ()
 
@@ -113,7 +113,7 @@ def _write_into(folder: Path, draft: Draft) -> dict[str, Any]:
         Counter(dropped.rule for dropped in draft.graph.dropped),
         _filled(folder, draft, tables, works),
     )
-    card = render_card(draft.recipe, draft.version, draft.marks, contents, draft.snapshot)
+    card = render_card(draft.recipe, draft.version, draft.marks, contents, draft.snapshot.describe())
     (folder / schema.CARD).write_text(card, encoding="utf-8")
     manifest = _manifest(folder, draft)
     described = folder / CROISSANT
@@ -169,12 +169,14 @@ def _artworks(draft: Draft) -> list[Entity]:
 def _write_artworks(folder: Path, draft: Draft, works: Sequence[Entity], placed: Mapping[str, str]) -> None:
     """The table with pictures, read one row group at a time, in shards that the Hub likes."""
     shards = list(_shards(works, draft.pictures))
-    for number, shard in enumerate(shards):
-        groups = (
-            [_artwork_row(entity, draft, placed) for entity in shard[start : start + ROW_GROUP["artworks"]]]
-            for start in range(0, max(len(shard), 1), ROW_GROUP["artworks"])
-        )
-        write_rows(folder / schema.shard_path("artworks", "full", number, len(shards)), "artworks", groups)
+    verified = (p for entity in works if isinstance(p := draft.pictures.get(entity.id), Picture))
+    with closing(stored_pictures(draft.snapshot, verified, draft.recipe.images.longest_side)) as stored:
+        for number, shard in enumerate(shards):
+            groups = (
+                [_artwork_row(entity, draft, placed, stored) for entity in shard[start : start + ROW_GROUP["artworks"]]]
+                for start in range(0, max(len(shard), 1), ROW_GROUP["artworks"])
+            )
+            write_rows(folder / schema.shard_path("artworks", "full", number, len(shards)), "artworks", groups)
 
 
 def _shards(works: Sequence[Entity], pictures: Mapping[str, Picture | BrokenPicture]) -> Iterator[Sequence[Entity]]:
@@ -189,18 +191,21 @@ def _shards(works: Sequence[Entity], pictures: Mapping[str, Picture | BrokenPict
     yield works[start:]
 
 
-def _artwork_row(entity: Entity, draft: Draft, placed: Mapping[str, str]) -> dict[str, Any]:
+def _artwork_row(
+    entity: Entity, draft: Draft, placed: Mapping[str, str], stored: Iterator[tuple[Picture, bytes]]
+) -> dict[str, Any]:
+    """One row; `stored` gives the next picture as the release holds it."""
     row: dict[str, Any] = {"id": entity.id, "label": entity.label, "split": placed.get(entity.id)}
-    picture = draft.pictures.get(entity.id)
-    if isinstance(picture, Picture):
-        name = f"{picture.sha256}.{picture.format.lower()}"
+    known = draft.pictures.get(entity.id)
+    if isinstance(known, Picture):
+        picture, body = next(stored)
         row |= {
-            "image": {"bytes": draft.picture_bytes(picture), "path": name}, "image_sha256": picture.sha256,
-            "image_format": picture.format, "width": picture.width, "height": picture.height,
-            "image_address": picture.key, "image_status": "ok",
+            "image": {"bytes": body, "path": f"{picture.sha256}.{picture.format.lower()}"},
+            "image_sha256": picture.sha256, "image_phash": picture.phash, "image_format": picture.format,
+            "width": picture.width, "height": picture.height, "image_address": picture.key, "image_status": "ok",
         }  # fmt: skip
-    elif picture is not None:
-        row |= {"image_address": picture.key, "image_status": f"broken: {picture.reason}"}
+    elif known is not None:
+        row |= {"image_address": known.key, "image_status": f"broken: {known.reason}"}
     else:
         row["image_status"] = "none"
     return row
@@ -220,9 +225,10 @@ def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
         "content_sha256": release_content_sha256(folder),
         "files": {path.relative_to(folder).as_posix(): _listed(path) for path in files},
         "recipe": canonical(draft.recipe),
-        "snapshot": dict(draft.snapshot),
+        "snapshot": draft.snapshot.describe(),
         "triples": dict(draft.account),
-        "leftovers": {source: sorted(fields) for source, fields in sorted(draft.leftovers.items())},
+        "leftovers": {source: sorted(fields) for source, fields in sorted(draft.observations.leftovers.items())},
+        "notes": draft.observations.notes,
         "versions": {
             "mkg_builder": __version__,
             "pillow": PIL.__version__,

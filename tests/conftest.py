@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mkg_builder.build import Job, build
+from tests.local_hub import TOKEN, Hub, local_hub
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -42,6 +43,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def demo_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole demo graph, built once."""
     return build(Job("demo", tmp_path_factory.mktemp("demo"))).release
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """An empty Hub; huggingface_hub in this process talks to it, with a cache of its own."""
+    import huggingface_hub
+    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
+
+    with local_hub() as server:
+        for name, value in (
+            ("ENDPOINT", server.url), ("HF_HUB_CACHE", str(tmp_path / "hub-cache")), ("HF_HUB_DISABLE_XET", True),
+            ("HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"),
+        ):  # fmt: skip
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        disable_progress_bars()
+        yield server
+        enable_progress_bars()
+        huggingface_hub.close_session()
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,8 @@ class Site(BaseAdapter):
         response = Response()
         response.status_code, response.url, response.request = status, str(request.url), request
         response.headers = CaseInsensitiveDict(headers)
-        response.raw = HTTPResponse(io.BytesIO(body), headers=headers, preload_content=False)
+        framed = {"Content-Length": str(len(body)), **headers}
+        response.raw = HTTPResponse(io.BytesIO(body), headers=framed, preload_content=False)
         return response
 
     def close(self) -> None:

@@ -1,14 +1,16 @@
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mkg_builder import http
-from mkg_builder.context import CONSECUTIVE_FAILURES, SnapshotContext
-from mkg_builder.errors import UpstreamError
+from mkg_builder.context import AHEAD, CONSECUTIVE_FAILURES, SnapshotContext
+from mkg_builder.errors import HostClosedError, TooExpensiveError, UpstreamError
 from mkg_builder.http import Client, Patience
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Request
+from tests.faultd import ok, serving, silence
 from tests.site import Site, answer
 
 BASE = "http://127.0.0.1:1"
@@ -64,6 +66,18 @@ def test_a_single_failure_is_told_at_the_end_and_not_kept(snapshot: Snapshot) ->
     assert request(1).key not in snapshot
 
 
+def test_progress_counts_what_came_and_what_was_skipped(snapshot: Snapshot) -> None:
+    keep_one(snapshot)
+    told: dict[str, int] = {}
+    site = Site({"/1": answer(b"", 500), "/2": answer(b"two"), "/3": answer(b"three")})
+    client = Client(None, ["127.0.0.1:*"], {}, Patience(attempts=2), site)
+    asking = SnapshotContext(
+        "s", Path(), snapshot, {}, client=client, advance=lambda what, n, _: told.update({what: n})
+    )
+    list(asking.get_all([request(1), request(2), request(3)]))
+    assert told == {"s: answers": 2, "s: skipped, to be asked again": 1}
+
+
 def test_so_many_failures_in_a_row_mean_that_the_source_is_down(snapshot: Snapshot) -> None:
     keep_one(snapshot)
     site = Site({f"/{n}": answer(b"", 500) for n in range(500)})
@@ -71,6 +85,70 @@ def test_so_many_failures_in_a_row_mean_that_the_source_is_down(snapshot: Snapsh
     with pytest.raises(UpstreamError):
         list(asking.get_all([request(n) for n in range(500)]))
     assert CONSECUTIVE_FAILURES <= len(asking.failures) < 100
+
+
+QUERY = "SELECT * WHERE { ?a ?b ?c }"
+
+
+def test_a_query_that_is_too_much_is_no_failure_and_is_not_kept(snapshot: Snapshot) -> None:
+    asking = context(snapshot, Site({"/q": answer(b"java.util.concurrent.TimeoutException", 500)}))
+    got = asking.get(Request("site:q", f"{BASE}/q", query=QUERY))
+    assert (got.status, got.too_expensive, got.ok) == (504, True, False)
+    assert (asking.failures, asking.has("site:q")) == ([], False)
+
+
+def test_an_endpoint_that_finds_everything_too_much_ends_the_run(snapshot: Snapshot) -> None:
+    asking = context(snapshot, Site({"/q": answer(b"", 504)}))
+    with pytest.raises(TooExpensiveError):
+        for number in range(100):
+            asking.get(Request(f"site:q{number}", f"{BASE}/q", query=QUERY))
+
+
+def test_secrets_that_are_not_taken_are_an_answer_that_is_not_kept(snapshot: Snapshot) -> None:
+    asking = context(snapshot, Site({"/1?key=hidden1": answer(b"", 401)}))
+    got = asking.get(Request("site:/1", f"{BASE}/1", secrets={"key": "hidden1"}))
+    assert (got.status, asking.failures, len(snapshot)) == (401, [], 0)
+
+
+def test_an_answer_without_a_key_or_with_a_secret_in_it_is_not_kept(snapshot: Snapshot) -> None:
+    keep_one(snapshot)
+    site = Site(
+        {
+            "/1?key=hidden-key-2": answer(b'{"SessionKey": "new"}'),
+            "/2?key=hidden-key-2": answer(b"you are hidden-key-2"),
+        }
+    )
+    asking = context(snapshot, site)
+    assert asking.get(Request("", f"{BASE}/1", secrets={"key": "hidden-key-2"})).body == b'{"SessionKey": "new"}'
+    assert asking.get(Request("site:/2", f"{BASE}/2", secrets={"key": "hidden-key-2"})).status == 0
+    assert (len(snapshot), asking.failures) == (1, [f"{BASE}/2: the answer repeats a secret, so it is not kept"])
+
+
+def test_a_host_that_asks_us_to_stay_away_ends_the_run_at_once(snapshot: Snapshot) -> None:
+    keep_one(snapshot)
+    site = Site({"/1": answer(b"", 503, Retry_After="99999")})
+    with pytest.raises(HostClosedError):
+        list(context(snapshot, site).get_all([request(n) for n in range(1, 9)]))
+    assert site.asked.count("/1") == 1
+
+
+def test_many_requests_are_taken_up_only_as_answers_are_taken(snapshot: Snapshot) -> None:
+    site = Site({f"/{n}": answer(b"x") for n in range(1000)})
+    answers = context(snapshot, site).get_all([request(n) for n in range(1000)])
+    next(answers)
+    answers.close()
+    assert len(site.asked) <= AHEAD + 2
+
+
+def test_a_run_that_ends_early_does_not_wait_for_what_is_under_way(snapshot: Snapshot) -> None:
+    keep_one(snapshot)
+    closed = {"/1": ok(b"", 503, Retry_After="99999")}
+    with serving({f"/{n}": silence(20) for n in range(2, 9)} | closed) as (base, _):
+        asking = SnapshotContext("s", Path(), snapshot, {}, client=Client(None, ["127.0.0.1:*"], {}))
+        start = time.monotonic()
+        with pytest.raises(HostClosedError):
+            list(asking.get_all([Request(f"s:/{n}", f"{base}/{n}") for n in range(1, 9)]))
+    assert time.monotonic() - start < 5
 
 
 def test_an_endpoint_has_no_trailing_slash_and_a_leftover_is_noted_once(snapshot: Snapshot) -> None:

@@ -1,6 +1,7 @@
 """A release becomes a data set of integers, or says what is wrong with it."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import HfApi
 
 from mkg_builder import schema
-from mkg_builder.errors import DataError, UnknownNameError, UsageError
-from tests.hub_server import local_hub, run_python
+from mkg_builder.errors import DataError, UnknownNameError, UpstreamError, UsageError
+from tests.local_hub import Hub
 from tests.tiny_release import picture_bytes, write_manifest, write_tiny_release
+from vlkge.cli import main
 from vlkge.dataset import Dataset, find_release, load_dataset, load_folder
 from vlkge.errors import DatasetError
+from vlkge.run import load_run
 
 TRAIN = [("artwork:b", "madeBy", "artist:é"), ("artwork:a", "hasStyle", "style:x"), ("artwork:a", "madeBy", "artist:z")]
 SPLITS = {"train": TRAIN, "validation": [("artwork:c", "madeBy", "artist:z")],
@@ -185,46 +189,64 @@ def test_a_folder_s_name_loads_it(release: Path) -> None:
     assert load_dataset(str(release)).entities == load_folder(release).entities
 
 
-UPLOAD = """
-from huggingface_hub import HfApi
-api = HfApi()
-api.create_repo("org/tiny", repo_type="dataset")
-for folder, tag in (({one!r}, "v1.0.0"), ({two!r}, "v2.0.0")):
-    api.upload_folder(repo_id="org/tiny", repo_type="dataset", folder_path=folder)
+def upload(folder: Path, tag: str) -> str:
+    """Put a release on the Hub under a tag; its commit."""
+    api = HfApi()
+    api.create_repo("org/tiny", repo_type="dataset", exist_ok=True)
+    commit = api.upload_folder(repo_id="org/tiny", repo_type="dataset", folder_path=folder).oid
     api.create_tag("org/tiny", tag=tag, repo_type="dataset")
-from vlkge.dataset import load_dataset
-from vlkge.errors import DatasetError
-print([load_dataset(name).content_sha256 for name in ("org/tiny@v1.0.0", "org/tiny", "org/tiny@v2.0.0")])
-for name in ("org/tiny@v9", "org/none"):
-    try:
-        load_dataset(name)
-    except DatasetError as error:
-        print(error)
-"""
-OFFLINE = """
-from vlkge.dataset import load_hub
-from vlkge.errors import DatasetError
-from mkg_builder.errors import UpstreamError
-dataset = load_hub("org/tiny", "v1.0.0")
-print(dataset.content_sha256, len(dataset.revision))
-try:
-    load_hub("org/tiny", "v9")
-except (DatasetError, UpstreamError) as error:
-    print(error)
-"""
+    return commit
 
 
-@pytest.mark.shared
-def test_a_tag_of_the_hub_means_the_same_release_online_and_offline(release: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def published(hub: Hub, release: Path, tmp_path: Path) -> dict[str, tuple[str, str]]:
+    """Two versions of one data set: tag -> commit and content hash."""
     two = write_tiny_release(tmp_path / "two", {**SPLITS, "test": [("artwork:e", "hasStyle", "style:x")]})
-    hashes = [schema.read_manifest(folder)["content_sha256"] for folder in (release, two)]
-    with local_hub(tmp_path / "hub") as environment:
-        online = run_python(UPLOAD.format(one=str(release), two=str(two)), environment)
-    assert online.splitlines() == [
-        str([hashes[0], hashes[1], hashes[1]]),
-        "org/tiny has no revision 'v9'; its tags are listed on its Hub page",
-        "no data set org/none on the Hub, or it is private: hf auth login",
-    ]
-    offline = run_python(OFFLINE, {**environment, "HF_HUB_OFFLINE": "1"}).splitlines()
-    assert offline[0] == f"{hashes[0]} 40"
-    assert "org/tiny@v9 was not downloaded and is not in the cache" in offline[1]
+    releases = {"v1.0.0": release, "v2.0.0": two}
+    return {
+        tag: (upload(folder, tag), schema.read_manifest(folder)["content_sha256"]) for tag, folder in releases.items()
+    }
+
+
+uploads = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")  # in huggingface_hub's upload
+
+
+@uploads
+def test_a_tag_of_the_hub_means_the_same_commit_online_and_offline(
+    published: dict[str, tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for offline in (False, True):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        for tag, told in published.items():
+            dataset = load_dataset(f"org/tiny@{tag}")
+            assert (dataset.revision, dataset.content_sha256) == told
+    with pytest.raises(UpstreamError, match="org/tiny@v9 was not downloaded and is not in the cache"):
+        load_dataset("org/tiny@v9")
+
+
+@uploads
+def test_a_revision_or_data_set_that_the_hub_does_not_have_is_refused(published: dict[str, tuple[str, str]]) -> None:
+    with pytest.raises(DatasetError, match="org/tiny has no revision 'v9'; its tags are listed on its Hub page"):
+        load_dataset("org/tiny@v9")
+    with pytest.raises(DatasetError, match="no data set org/none on the Hub, or it is private: hf auth login"):
+        load_dataset("org/none")
+
+
+@uploads
+def test_training_on_a_tag_records_its_commit_and_reads_it_again_offline(
+    published: dict[str, tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(name: str) -> str | None:
+        line = ["vlkge", "train", "--hf-dataset", "org/tiny@v1.0.0", "--dim", "4", "--epochs", "1", "--quiet", "--out"]
+        monkeypatch.setattr(sys, "argv", [*line, str(tmp_path / name)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 0
+        return load_run(tmp_path / name).dataset.revision
+
+    (tmp_path / "org" / "tiny@v1.0.0").mkdir(parents=True)  # a folder of that name is not what --hf-dataset means
+    monkeypatch.chdir(tmp_path)
+    load_dataset("hf://datasets/org/tiny")  # main, that is v2.0.0, lies in the cache too
+    assert trained("online") == published["v1.0.0"][0]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert trained("offline") == published["v1.0.0"][0]

@@ -210,9 +210,9 @@ def _statistics(data: bytes) -> np.ndarray:
 
 
 def test_every_built_in_source_and_every_shipped_recipes_source_has_a_contract_test() -> None:
-    from mkg_builder.build import SOURCES
     from mkg_builder.recipe import load_recipe, shipped_recipes
-    from tests import test_wikiart, test_wikidata  # noqa: F401  (its contract test is a subclass, found below)
+    from mkg_builder.workshop import SOURCES
+    from tests import test_official, test_wikiart, test_wikidata  # noqa: F401  (found below as subclasses)
 
     tested = {type(contract().source()).__name__ for contract in SourceContract.__subclasses__()}
     parts = [part for path in shipped_recipes().values() for part in load_recipe(path).sources.values()]

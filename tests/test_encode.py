@@ -191,3 +191,14 @@ def test_parts_of_another_release_or_encoder_are_not_used(
     else:
         monkeypatch.setattr(ColorTexture, "revision", "2")
     assert encode_release(release, ["color-texture"], out).modalities[0].resumed == 0
+
+
+def test_pictures_that_were_left_out_of_the_publication_are_asked_for_where_they_are(
+    release: Path, tmp_path: Path
+) -> None:
+    manifest = schema.read_manifest(release)
+    for whole, hint in (("org/images@v1.0.0", "encode org/images@v1.0.0"), (None, "an encoder of text alone")):
+        write_manifest(release, {**manifest, "without_pictures": {"whole": whole}})
+        with pytest.raises(DatasetError, match=hint):
+            encode_release(release, [], tmp_path / "features")
+    assert encode_release(release, ["char-ngrams"], tmp_path / "features").modalities[0].encoded > 0

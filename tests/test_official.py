@@ -61,10 +61,11 @@ def read(folder: Path, triples: bytes, **changes: Any) -> list[Any]:
 
 class TestOfficialKeepsTheContract(SourceContract):
     name = "published"
+    files: Mapping[str, bytes] = {"t.csv": TRIPLES, "d.tsv": DEFINITIONS}
 
     @pytest.fixture(autouse=True)
     def _place(self, tmp_path: Path) -> None:
-        self.place, self.files = tmp_path, {"t.csv": TRIPLES, "d.tsv": DEFINITIONS}
+        self.place = tmp_path
 
     @override
     def source(self) -> Source:
@@ -80,7 +81,8 @@ class TestOfficialKeepsTheContract(SourceContract):
 
     @override
     def spoil(self, snapshot: Snapshot) -> None:
-        self.files["d.tsv"] = b"".join(line + b"\tsurprise\n" for line in DEFINITIONS.splitlines())
+        spoilt = b"".join(line + b"\tsurprise\n" for line in DEFINITIONS.splitlines())
+        self.files = {**self.files, "d.tsv": spoilt}
         self.source().fetch(self.fetching(snapshot))
 
 

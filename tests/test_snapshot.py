@@ -1,10 +1,14 @@
+import hashlib
+import json
+import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mkg_builder.errors import DataError, LockedError, UsageError
+from mkg_builder.errors import DataError, LockedError, StorageError, UsageError
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 
@@ -127,12 +131,72 @@ def test_answers_of_two_machines_are_never_mixed(tmp_path: Path) -> None:
         snapshot.claim_origin({"site": "https://www.example.org"})
 
 
-def test_a_planted_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("mine")
-    folder = tmp_path / "snapshot"
-    folder.mkdir()
-    (folder / "journal.jsonl").symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic links"), Snapshot(folder).writing():
+def test_one_flipped_bit_anywhere_in_an_object_or_the_journal_is_noticed(tmp_path: Path) -> None:
+    kept(tmp_path, *(b"%d" % number * 40 for number in range(20)))
+    files = [tmp_path / "journal.jsonl", *sorted((tmp_path / "objects").rglob("*/*"))]
+    rng = random.Random(0)
+    noticed = 0
+    for number in range(500):
+        file = files[number % len(files)]
+        whole = file.read_bytes()
+        place, bit = rng.randrange(len(whole)), 1 << rng.randrange(8)
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        try:
+            snapshot = Snapshot(tmp_path)
+            noticed += any(snapshot.get(f"s:/{key}") is None for key in range(20))
+        except DataError:
+            noticed += 1
+        file.write_bytes(whole)
+    assert noticed == 500
+
+
+def test_a_journal_without_checksums_is_still_read(tmp_path: Path) -> None:
+    kept(tmp_path, b"one")
+    journal = tmp_path / "journal.jsonl"
+    fields = json.loads(journal.read_text())
+    del fields["check"]
+    journal.write_text(json.dumps(fields) + "\n")
+    assert Snapshot(tmp_path).get("s:/0") is not None
+
+
+def test_a_line_that_does_not_fit_on_the_disk_leaves_nothing_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(tmp_path, b"one")
+    whole = (tmp_path / "journal.jsonl").read_bytes()
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda file, line: real(file, line[:20]))
+    with pytest.raises(StorageError, match="the disk is full"):
+        kept(tmp_path, b"one", b"two")
+    assert (tmp_path / "journal.jsonl").read_bytes() == whole
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mkg_builder.snapshot.LEAST_FREE", 1 << 62)
+    with pytest.raises(StorageError, match="bytes are free on this disk"), Snapshot(tmp_path).writing():
         pass
-    assert victim.read_text() == "mine"
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    kept(tmp_path, b"one")
+    left = tmp_path / "objects" / ".new-half"
+    left.write_bytes(b"on")
+    kept(tmp_path, b"one")
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("name", ["lock", "objects", "origin.json", "journal.jsonl", "asked-s.log", "shard", "object"])
+def test_no_symbolic_link_is_written_through(name: str, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    folder = tmp_path / "snapshot"
+    digest = hashlib.sha256(b"one").hexdigest()
+    place = {"shard": f"objects/{digest[:2]}", "object": f"objects/{digest[:2]}/{digest}"}.get(name, name)
+    (folder / place).parent.mkdir(parents=True)
+    (folder / place).symlink_to(outside if name in ("objects", "shard") else outside / "file")
+    with pytest.raises(StorageError, match="symbolic link"):
+        kept(folder, b"one")
+    assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("file", "mine")]

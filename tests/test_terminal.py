@@ -1,10 +1,20 @@
+import io
 import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from mkg_builder import terminal
 from mkg_builder.errors import DataError
 from tests.conftest import run_command
+from tests.faultd import ok, serving, silence
 
 
 @pytest.mark.parametrize(
@@ -60,6 +70,23 @@ def test_wrong_use_is_told_in_one_line(arguments: list[str], code: int, said: st
     assert code == 2 or done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_fetch_that_waits_for_answers(number: int, code: int, tmp_path) -> None:
+    listing = json.dumps([{"url": f"painter-{n}", "artistName": "x", "contentId": n} for n in range(200)]).encode()
+    with serving({"/en/App/Artist/AlphabetJson": ok(listing), "/en/App/Painting/PaintingsByArtist": silence()}) as (
+        base, plan,
+    ):  # fmt: skip
+        command = [Path(sys.executable).with_name("mkgb"), "fetch", "wikiart-v1", "--endpoint", f"wikiart={base}"]
+        process = subprocess.Popen([*command, "--workspace", tmp_path], stderr=subprocess.PIPE, text=True)
+        while len(plan.asked) < 6 and process.poll() is None:
+            time.sleep(0.05)
+        start = time.monotonic()
+        process.send_signal(number)
+        _, told = process.communicate(timeout=10)
+    assert time.monotonic() - start < 5
+    assert (process.returncode, told) == (code, f"mkgb: {terminal.INTERRUPTED}\n")
+
+
 def test_debug_shows_the_traceback(tmp_path) -> None:
     assert "Traceback" in run_command("mkgb", "show", "nowhere", "--debug").stderr
 
@@ -84,3 +111,21 @@ def test_a_picture_is_written_out_with_what_is_known_of_it(demo_release, tmp_pat
     assert any(fact.startswith("isCreatedByArtist artist:") for fact in told["facts"])
     unknown = run_command("mkgb", "picture", demo_release, "artwork:claude-monet/nothing")
     assert (unknown.returncode, "did you mean 'artwork:claude-monet/" in unknown.stderr) == (2, True)
+
+
+def test_progress_shows_how_much_how_fast_and_how_long_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=screen, force_terminal=True, width=160))
+    with terminal.progress_bar() as advance:
+        for done in range(3):
+            advance("s", done * 10, 100)
+            advance("s: skipped", done, None)
+            time.sleep(0.2)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()
+    assert any(re.search(r"^.*s .*20/100 .*left.* 0:00:0\d.* \d+\.\d/s", line) for line in shown)
+    assert any("s: skipped" in line and "2/?" in line for line in shown)
+
+
+@pytest.mark.parametrize(("speed", "shown"), [(4.0, "4.0/s"), (0.5, "30.0/min"), (0.001, "3.6/h"), (None, "")])
+def test_a_rate_is_told_in_a_unit_of_which_there_is_one(speed: float | None, shown: str) -> None:
+    assert terminal._RateColumn().render(SimpleNamespace(finished_speed=speed, speed=None)).plain == shown

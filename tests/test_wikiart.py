@@ -15,57 +15,12 @@ from mkg_builder.checks import check_release
 from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import UpstreamError
 from mkg_builder.graph import Entity, Triple
-from mkg_builder.http import Client
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from mkg_builder.sources.wikiart import WikiArt, WikiArtOptions
 from tests.contracts import SourceContract
-from tests.site import Site, answer
-from tests.tiny_recipe import jpeg
-
-BASE = "http://127.0.0.1:1"
-JSON = {"Content_Type": "application/json"}
-WORK: dict[str, Any] = {
-    "title": "The Starry Night", "contentId": 207190, "artistContentId": 204915, "artistName": "van Gogh Vincent ",
-    "completitionYear": 1889, "yearAsString": "1889", "width": 5000, "height": 3959, "artistUrl": "vincent-van-gogh",
-    "image": f"{BASE}/uploads/4/00142/images/vincent-van-gogh/caf\u00e9(1).jpg!Large.jpg",
-    "url": "the-starry-night-1889",
-    "style": "Post-Impressionism, Realism", "genre": "cloudscape", "tags": "stars-and-planets, Tree",
-    "galleryName": "Museum of Modern Art (MoMA), New York City, NY, US", "location": None,
-}  # fmt: skip
-ITEM = {key: WORK[key] for key in ("title", "contentId", "image", "completitionYear", "artistName")}
-ARTISTS = [
-    {"contentId": 2, "artistName": "Vincent van Gogh", "url": "vincent-van-gogh"},
-    {"contentId": 1, "artistName": "Nobody\uffff", "url": "a-nobody"},
-]
-ALPHABET = "/en/App/Artist/AlphabetJson?v=new&inPublicDomain=false"
-PICTURE = "/uploads/4/00142/images/vincent-van-gogh/caf%C3%A9(1).jpg"
-
-
-def listing(artist: str) -> str:
-    return f"/en/App/Painting/PaintingsByArtist?artistUrl={artist}&json=2"
-
-
-def site(**work: object) -> Site:
-    return Site({
-        ALPHABET: answer(json.dumps(ARTISTS).encode(), **JSON),
-        listing("a-nobody"): answer(b"[]", **JSON),
-        listing("vincent-van-gogh"): answer(json.dumps([ITEM]).encode(), **JSON),
-        "/en/App/Painting/ImageJson/207190": answer(json.dumps(WORK | work).encode(), **JSON),
-        PICTURE: answer(jpeg(1), Content_Type="image/jpeg"),
-    })  # fmt: skip
-
-
-def context(snapshot: Snapshot, transport: Site | None) -> SnapshotContext:
-    client = Client(None, ["127.0.0.1:1"], {}, transport=transport) if transport else None
-    return SnapshotContext("wikiart", Path(), snapshot, {"wikiart": BASE}, client=client)
-
-
-def read(tmp_path: Path, transport: Site) -> list[Entity | Triple]:
-    snapshot = Snapshot(tmp_path)
-    with snapshot.writing():
-        WikiArt(WikiArtOptions()).fetch(context(snapshot, transport))
-    return list(WikiArt(WikiArtOptions()).read(context(snapshot, None)))
+from tests.site import answer
+from tests.wikiart_site import BASE, ITEM, JSON, PICTURE, WORK, context, listing, read, read_all, site
 
 
 class TestWikiArtContract(SourceContract):
@@ -99,16 +54,27 @@ def test_a_record_becomes_an_artwork_and_its_facts(tmp_path: Path) -> None:
     ]
 
 
-def test_the_artists_name_is_the_one_of_the_alphabet(tmp_path: Path) -> None:
-    things = read(tmp_path, site(artistName="van Gogh\uffffVincent"))
-    assert [t.label for t in things if isinstance(t, Entity) and t.type == "artist"] == ["Vincent van Gogh"]
-
-
 def test_a_missing_size_falls_through_to_the_next(tmp_path: Path) -> None:
     transport = site()
     read(tmp_path, transport)
     pictures = [path.rpartition("/")[2] for path in transport.asked if "uploads" in path]
     assert pictures == ["caf%C3%A9(1).jpg!Large.jpg", "caf%C3%A9(1).jpg!HD.jpg", "caf%C3%A9(1).jpg"]
+
+
+def test_a_picture_cut_short_at_its_source_falls_through_to_the_next_size(tmp_path: Path) -> None:
+    transport = site()
+    whole = transport.answers[PICTURE]()[2]
+    transport.answers[f"{PICTURE}!Large.jpg"] = answer(whole[: len(whole) // 2], Content_Type="image/jpeg")
+    work = next(t for t in read(tmp_path, transport) if isinstance(t, Entity) and t.type == "artwork")
+    assert work.image == f"images:{PICTURE.removeprefix('/uploads/4')}"
+
+
+def test_a_work_that_is_listed_twice_is_asked_for_once(tmp_path: Path) -> None:
+    transport = site()
+    transport.answers[listing("vincent-van-gogh")] = answer(json.dumps([ITEM, ITEM]).encode(), **JSON)
+    things = read(tmp_path, transport)
+    assert sum(isinstance(t, Entity) and t.type == "artwork" for t in things) == 1
+    assert sum("ImageJson" in path for path in transport.asked) == 1
 
 
 def test_the_placeholder_frame_is_no_picture(tmp_path: Path) -> None:
@@ -127,23 +93,9 @@ def test_a_work_without_a_record_is_kept_from_its_artists_list(tmp_path: Path) -
     assert "/en/App/Home/Error/0123" not in transport.asked
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [{"completitionYear": "1889"}, {"completitionYear": True}, {"style": None}, {"tags": ["a"]}, {"genre": 5},
-     {"tags": ", ,  "}, {"galleryName": ""}, {"image": None}],
-)  # fmt: skip
-def test_a_field_of_another_type_is_left_out_not_a_crash(tmp_path: Path, odd: dict[str, Any]) -> None:
-    things = read(tmp_path, site(**odd))
-    assert sum(isinstance(t, Triple) for t in things) in range(4, 9)
-    assert all(t.tail.partition(":")[2] for t in things if isinstance(t, Triple))
-
-
 def test_a_work_without_a_title_is_dropped_with_its_reason(tmp_path: Path) -> None:
-    snapshot = Snapshot(tmp_path)
-    with snapshot.writing():
-        WikiArt(WikiArtOptions()).fetch(context(snapshot, site(title=" ")))
-    reading = context(snapshot, None)
-    assert [t for t in WikiArt(WikiArtOptions()).read(reading) if isinstance(t, Triple)] == []
+    things, reading = read_all(tmp_path, site(title=" "))
+    assert [t for t in things if isinstance(t, Triple)] == []
     assert [(d.rule, d.detail) for d in reading.observations.dropped] == [("required_fields", "no title")]
 
 

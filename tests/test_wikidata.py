@@ -86,7 +86,7 @@ class TestWikidataContract(SourceContract):
         return SnapshotContext(self.name, self.folder, snapshot, endpoints)
 
     def spoil(self, snapshot: Snapshot) -> None:
-        key = next(key for key in snapshot._records if key.startswith("wikidata:labels/"))
+        key = next(key for key in snapshot if key.startswith("wikidata:labels/"))
         kept = snapshot.get(key)
         assert kept is not None
         answer = json.loads(kept.body)
@@ -506,7 +506,7 @@ def test_what_is_too_expensive_even_alone_is_dropped_with_its_reason(tmp_path: P
 )
 def test_a_kept_answer_that_is_no_result_is_named(tmp_path: Path, body: bytes) -> None:
     snapshot = fetched(tmp_path, ARTIST)
-    key = next(key for key in snapshot._records if "crosswalk" in key)
+    key = next(key for key in snapshot if "crosswalk" in key)
     with snapshot.writing():
         snapshot.put(Answer(key, 200, body, "application/sparql-results+json"))
     with pytest.raises(DataError, match=f"the kept answer {key}"):
@@ -514,7 +514,7 @@ def test_a_kept_answer_that_is_no_result_is_named(tmp_path: Path, body: bytes) -
 
 
 def test_keys_name_the_question_and_neither_machine_nor_service(tmp_path: Path) -> None:
-    keys = [set(fetched(tmp_path / name, ARTIST, service=name)._records) for name in ("wdqs", "qlever")]
+    keys = [set(fetched(tmp_path / name, ARTIST, service=name)) for name in ("wdqs", "qlever")]
     assert keys[0] == keys[1]
     assert Counter(key.rpartition("/")[0] for key in keys[0]) == {
         "wikidata:crosswalk": 1, "wikidata:artists/facts": 1, "wikidata:places/countries": 1, "wikidata:labels": 1,

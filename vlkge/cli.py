@@ -84,12 +84,14 @@ def train(
 ) -> None:
     """Train embeddings on a release and keep the epoch with the best validation MRR."""
     from vlkge.config import load_experiment
+    from vlkge.dataset import HUB_SCHEME
     from vlkge.train import start
 
     if dataset and hf_dataset:
         raise UsageError("--dataset and --hf-dataset exclude each other")
     chosen = {
-        "dataset": dataset or hf_dataset, "features": features, "model.scorer": model, "model.fusion": fusion,
+        "dataset": f"{HUB_SCHEME}{hf_dataset}" if hf_dataset else dataset,
+        "features": features, "model.scorer": model, "model.fusion": fusion,
         "model.modalities": modalities.split(",") if modalities else None, "model.projection": projection,
         "model.dim": dim, "training.epochs": epochs, "training.batch_size": batch_size,
         "training.negatives": negatives, "training.learning_rate": lr, "training.patience": patience,

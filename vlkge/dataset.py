@@ -23,7 +23,9 @@ Setting = Literal["inductive", "transductive"]
 VOCABULARY, TRIPLES = "vocabulary.json", "triples.safetensors"
 _REBUILD = "build the release again with: mkgb build"
 _RESTORE = "restore the folder from a copy or train again"
-_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")
+HUB_SCHEME = "hf://datasets/"
+"""Before a name, it means the Hub even where a folder of that name lies."""
+_HUB_NAME = re.compile(rf"({HUB_SCHEME})?(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class Dataset:
 
 
 def load_dataset(name: str) -> Dataset:
-    """The data set in a folder, or on the Hub as `ORG/NAME` or `ORG/NAME@REVISION`.
+    """The data set in a folder, or on the Hub as `ORG/NAME[@REVISION]` or `hf://datasets/ORG/NAME[@REVISION]`.
 
     Raises:
         UsageError: neither a folder nor a name of that form.
@@ -157,7 +159,7 @@ def find_release(name: str) -> tuple[Path, str | None]:
     Raises:
         UsageError: neither a folder nor `ORG/NAME[@REVISION]`.
     """
-    if Path(name).is_dir():
+    if not name.startswith(HUB_SCHEME) and Path(name).is_dir():
         return Path(name), None
     found = _HUB_NAME.fullmatch(name)
     if not found:

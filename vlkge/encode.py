@@ -91,7 +91,7 @@ def encode_release(
 
     Raises:
         UsageError: two encoders of one modality, an unknown one, or `out` is something else.
-        DatasetError: the release is not valid.
+        DatasetError: the release is not valid, or was published without the pictures that are to be encoded.
     """
     require_replaceable(out)
     encoders = _resolve([spec for spec in specs or DEFAULT_ENCODERS if spec != PUBLISHED], options)
@@ -124,10 +124,22 @@ def _resolve(specs: Sequence[str], options: EncodeOptions) -> list[Encoder]:
 def _inputs(release: Path, dataset: Dataset, modality: Modality) -> tuple[Iterator[tuple[str, Any]], int]:
     """Each entity with its picture's bytes or its sentence, always in the same order, and how many there are."""
     if modality == "image":
+        _require_pictures(release)
         flags = schema.read_table(release, "entities", columns=["has_image"])["has_image"]
         return schema.iter_pictures(release), pc.sum(flags).as_py() or 0
     sentences = text_sentences(dataset)
     return iter(sentences.items()), len(sentences)
+
+
+def _require_pictures(release: Path) -> None:
+    """Refuse a release that was published without its pictures: it says that they exist, and holds none."""
+    absent = schema.read_manifest(release).get("without_pictures")
+    if absent is not None:
+        whole = absent.get("whole")
+        hint = (
+            f"encode {whole}: the features fit this one too" if whole else "name an encoder of text alone (--encoder)"
+        )
+        raise DatasetError(f"{release} was published without its pictures; {hint}")
 
 
 def text_sentences(dataset: Dataset) -> dict[str, str]:

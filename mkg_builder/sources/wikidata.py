@@ -4,7 +4,7 @@ The walk is crosswalk (P6002) -> facts -> countries of places -> names, each que
 of the best rank. Of a person as a value only those with a WikiArt identifier are kept.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 from typing import Literal as OneOf
 
@@ -12,6 +12,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from mkg_builder.graph import Statement
+from mkg_builder.recipe import Limit
 from mkg_builder.source import Source, SourceContext, SourceOptions
 from mkg_builder.sources.wikidata_batches import Batches, number
 from mkg_builder.sources.wikidata_findings import (
@@ -72,6 +73,10 @@ class Wikidata(Source):
     """Facts about the artists and artworks of WikiArt, from one query service."""
 
     Options: ClassVar[type[SourceOptions]] = WikidataOptions
+    limits: ClassVar[Mapping[str, Limit]] = {
+        "query.wikidata.org": Limit(per_second=1),
+        "qlever.dev": Limit(per_second=1),
+    }
 
     @override
     def fetch(self, context: SourceContext) -> None:

@@ -1,0 +1,286 @@
+"""A data set on the Hub, brought to what a folder holds: a staging branch, its verification, one merge, a tag."""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, errors, get_token
+from huggingface_hub.hf_api import RepoFile
+
+from mkg_builder import schema
+from mkg_builder.durable import file_sha256
+from mkg_builder.errors import DataError, UpstreamError
+
+KEPT = ".gitattributes"
+"""The Hub's own file, which no release lists and no publication touches."""
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}")
+_FAILURES: tuple[type[Exception], ...] = (errors.HfHubHTTPError.__bases__[0], OSError, RuntimeError, ValueError)
+"""What the Hub's client raises; the first is the HTTP library's base, whichever library it is."""
+
+Tell = Callable[[str], None]
+Tree = Mapping[str, RepoFile]
+
+
+class PublishError(DataError):
+    """A release that must not be published, or a place that holds something else."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one data set on the Hub would get, or got.
+
+    Attributes:
+        files, bytes: the whole release; of which `new_files` and `new_bytes` are not on main.
+        removed: what main holds now and the release does not.
+        holds: the version that main held before.
+        commit: what the tag names; None as long as there is no tag.
+        left: a staging branch that the Hub would not delete.
+    """
+
+    repo: str
+    tag: str
+    state: Literal["to publish", "published", "already published"]
+    gated: bool
+    pictures: bool
+    files: int
+    bytes: int
+    new_files: int
+    new_bytes: int
+    removed: tuple[str, ...]
+    holds: str | None
+    commit: str | None = None
+    left: str | None = None
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """What one data set is to hold, file by file; nothing else is ever sent."""
+
+    repo: str
+    folder: Path
+    manifest: Mapping[str, Any]
+    gated: bool
+    pictures: bool
+
+    @property
+    def tag(self) -> str:
+        """The tag that names this version."""
+        return f"v{self.manifest['version']}"
+
+    @property
+    def files(self) -> dict[str, dict[str, Any]]:
+        """Size and sha256 of each file: the manifest's, and the manifest."""
+        path = self.folder / schema.MANIFEST
+        own = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        return {**self.manifest["files"], schema.MANIFEST: own}
+
+    def compare(self, tree: Tree) -> tuple[list[str], list[str]]:
+        """The files that a tree lacks or has otherwise, and those that it should not have."""
+        wrong = [name for name, entry in sorted(self.files.items()) if not self._same(name, entry, tree.get(name))]
+        return wrong, sorted(set(tree) - set(self.files) - {KEPT})
+
+    def _same(self, name: str, entry: Mapping[str, Any], there: RepoFile | None) -> bool:
+        if there is None or there.size != entry["bytes"]:
+            return False
+        if there.lfs is not None:
+            return bool(there.lfs.sha256 == entry["sha256"])
+        body = (self.folder / name).read_bytes()  # small: the Hub keeps what is large elsewhere
+        oid = hashlib.sha1(b"blob %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
+        return bool(there.blob_id == oid)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a data set on the Hub holds at one moment: its refs, main's tree and the release that it is."""
+
+    gated: bool
+    branches: Mapping[str, str]
+    tags: Mapping[str, str]
+    tree: Tree
+    holds: tuple[str, str] | None
+
+
+class Target:
+    """One data set on the Hub, and what it is to hold."""
+
+    def __init__(self, api: HfApi, cargo: Cargo, tell: Tell | None = None) -> None:
+        self.api, self.cargo, self.repo = api, cargo, cargo.repo
+        self.tell = tell or (lambda _: None)
+        self.where: dict[str, Any] = {"repo_id": cargo.repo, "repo_type": "dataset"}
+        self.staging = f"staging/{cargo.tag}"
+
+    def plan(self) -> Outcome:
+        """What publishing would do; refuses what it must not do."""
+        state, cargo = self._state(), self.cargo
+        wrong, extra = cargo.compare(state.tree if state else {})
+        sizes = {name: entry["bytes"] for name, entry in cargo.files.items()}
+        plan = Outcome(
+            self.repo, cargo.tag, "to publish", cargo.gated, cargo.pictures, len(sizes), sum(sizes.values()),
+            len(wrong), sum(sizes[name] for name in wrong), tuple(extra),
+            state.holds[1] if state and state.holds else None,
+        )  # fmt: skip
+        if state is None:
+            return plan
+        if cargo.tag in state.tags:
+            wrong, extra = cargo.compare(self._tree(state.tags[cargo.tag]))
+            if wrong or extra:
+                raise PublishError(
+                    f"{self.repo} has {cargo.tag} already, and its {[*wrong, *extra][0]} is another; a published "
+                    "version never changes: raise `version` in the recipe and build again"
+                )
+            return replace(plan, state="already published", commit=state.tags[cargo.tag])
+        self._require_ours(state)
+        return plan
+
+    def carry_out(self, plan: Outcome) -> Outcome:
+        """Do it, beginning with whatever an earlier call has not done."""
+        if plan.commit is None:
+            staged = self._stage(self._open())
+            commit = self._merge(staged)
+            with self._telling():
+                self.api.create_tag(**self.where, tag=self.cargo.tag, revision=commit)
+            plan = replace(plan, state="published", commit=commit)
+        return replace(plan, left=self._clear())
+
+    def _open(self) -> State:
+        """The data set, made where there is none, and gated before anything lies in it where it must be."""
+        state = self._state()
+        ready = state is not None and (state.gated or not self.cargo.gated)
+        with self._telling():
+            if state is None:
+                self.api.create_repo(**self.where, exist_ok=True)
+            if not ready and self.cargo.gated:
+                self.api.update_repo_settings(**self.where, gated="auto")
+        state = state if ready else self._state()
+        if state is None or (self.cargo.gated and not state.gated):
+            raise UpstreamError(f"{self.repo} is not the gated data set it must be; make it one on its page, run again")
+        return state
+
+    def _stage(self, state: State) -> str:
+        """The commit of the staging branch that holds the release, verified against the manifest."""
+        if self.staging not in state.branches:
+            with self._telling():
+                self.api.create_branch(**self.where, branch=self.staging, revision=state.branches["main"])
+        head = state.branches.get(self.staging, state.branches["main"])
+        wrong, extra = self.cargo.compare(self._tree(head))
+        if wrong or extra:
+            self.tell(f"{self.repo}: uploading {len(wrong)} files to {self.staging}")
+            additions = [CommitOperationAdd(name, str(self.cargo.folder / name)) for name in wrong]
+            head = self._commit([*additions, *map(CommitOperationDelete, extra)], self.staging, head)
+        self.tell(f"{self.repo}: {self.staging} is verified against the manifest")
+        return head
+
+    def _merge(self, staged: str) -> str:
+        """The commit to tag: main, brought to what was staged by one commit, which sends no file again."""
+        state = self._state()  # the upload may have taken hours
+        if state is None:
+            raise UpstreamError(f"{self.repo} was removed during the upload; run the same command again")
+        self._require_ours(state)
+        if state.holds and _order(state.holds[1]) > _order(self.cargo.manifest["version"]):
+            self.tell(f"{self.repo}: main keeps {state.holds[1]}, which is newer")
+            return staged
+        head = state.branches["main"]
+        wrong, extra = self.cargo.compare(state.tree)
+        if not wrong and not extra:
+            return head
+        copies = [CommitOperationCopy(name, name, src_revision=staged) for name in wrong]
+        return self._commit([*copies, *map(CommitOperationDelete, extra)], "main", head)
+
+    def _commit(self, operations: list[Any], branch: str, parent: str) -> str:
+        title = f"{self.cargo.manifest['name']} {self.cargo.manifest['version']}"
+        with self._telling():
+            made = self.api.create_commit(
+                **self.where, operations=operations, revision=branch, parent_commit=parent, commit_message=title,
+            )  # fmt: skip
+        wrong, extra = self.cargo.compare(self._tree(made.oid))
+        if wrong or extra:
+            raise UpstreamError(
+                f"{self.repo}: on {branch}, {[*wrong, *extra][0]} is not what the manifest says; "
+                "run the same command again"
+            )
+        return str(made.oid)
+
+    def _clear(self) -> str | None:
+        """Delete the staging branch; its name when the Hub would not."""
+        with self._telling():
+            branches = self.api.list_repo_refs(**self.where).branches
+        if self.staging not in {branch.name for branch in branches}:
+            return None
+        try:
+            self.api.delete_branch(**self.where, branch=self.staging)
+        except errors.HfHubHTTPError:  # all is published; what is left hurts nobody
+            return self.staging
+        return None
+
+    def _require_ours(self, state: State) -> None:
+        """Refuse to replace what is no earlier version of this release."""
+        strangers = sorted(set(state.tree) - {KEPT, schema.CARD})
+        if state.holds is None and strangers:
+            raise PublishError(
+                f"{self.repo} holds files of no release ({strangers[0]}); publish to a data set of its own"
+            )
+        if state.holds and state.holds[0] != self.cargo.manifest["name"]:
+            ours = self.cargo.manifest["name"]
+            raise PublishError(f"{self.repo} holds {state.holds[0]!r}, not {ours!r}; publish to a data set of its own")
+
+    def _state(self) -> State | None:
+        with self._telling():
+            try:
+                info = self.api.dataset_info(self.repo)
+                refs = self.api.list_repo_refs(**self.where)
+            except errors.RepositoryNotFoundError:
+                return None
+        branches = {ref.name: ref.target_commit for ref in refs.branches}
+        tree = self._tree(branches["main"])
+        holds = self._release_at(branches["main"]) if schema.MANIFEST in tree else None
+        return State(bool(info.gated), branches, {tag.name: tag.target_commit for tag in refs.tags}, tree, holds)
+
+    def _tree(self, commit: str) -> Tree:
+        with self._telling():
+            listed = self.api.list_repo_tree(**self.where, recursive=True, revision=commit)
+            return {entry.path: entry for entry in listed if isinstance(entry, RepoFile)}
+
+    def _release_at(self, commit: str) -> tuple[str, str] | None:
+        with tempfile.TemporaryDirectory(prefix="mkgb-publish-") as scratch, self._telling():
+            path = self.api.hf_hub_download(**self.where, filename=schema.MANIFEST, revision=commit, local_dir=scratch)
+            try:
+                manifest = json.loads(Path(path).read_bytes())
+                return str(manifest["name"]), str(manifest["version"])
+            except (ValueError, KeyError, TypeError):
+                return None
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Whatever the Hub's client raises, as one line that says what to do."""
+        try:
+            yield
+        except _FAILURES as error:
+            raise UpstreamError(f"{self.repo}: {_explain(error, self.api)}") from None
+
+
+def _order(version: str) -> tuple[int, ...]:
+    """Versions in their order; what marks a build does not count."""
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
+
+
+def _explain(error: BaseException, api: HfApi) -> str:
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__  # an upload's thread wraps what happened
+    response = getattr(error, "response", None)
+    status = response.status_code if response is not None else None
+    lines = (getattr(error, "server_message", None) or str(error)).split("\n")
+    said = next((line.strip() for line in lines if line.strip()), type(error).__name__)
+    for secret in filter(None, (api.token, get_token())):
+        said = said.replace(str(secret), "hf_...")
+    said = _TOKEN.sub("hf_...", said)
+    if status in (401, 403, 404):
+        return f"the Hub refuses ({status}: {said}); log in with a token that may write there: hf auth login"
+    if status in (409, 412):
+        return f"somebody else changed it meanwhile ({status}: {said}); nothing is mixed: run the same command again"
+    return f"the Hub did not do it ({said}); what is uploaded is kept: run the same command again"

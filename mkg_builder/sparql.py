@@ -1,0 +1,63 @@
+"""SPARQL queries as SPARQLWrapper puts them, and what their answers mean."""
+
+import warnings
+from typing import Any
+
+from SPARQLWrapper import JSON, POST, SPARQLWrapper
+
+from mkg_builder.errors import TooExpensiveError, UpstreamError, UsageError
+from mkg_builder.strict import parse_json
+
+READING = ("SELECT", "ASK")
+_CUT_SHORT = b"TimeoutException"
+
+
+def as_post(url: str, query: str, agent: str) -> tuple[dict[str, str], bytes]:
+    """The headers and the form by which a query is posted.
+
+    Only the request is SPARQLWrapper's. It is carried by our own client, since `urlopen` follows redirects
+    anywhere, has no cap and no total deadline, and loses the headers of an HTTP 500.
+
+    Raises:
+        UsageError: neither SELECT nor ASK.
+    """
+    wrapper = SPARQLWrapper(url, agent=agent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a query it cannot name; refused below
+        wrapper.setQuery(query)
+    if wrapper.queryType not in READING or not any(word in query.upper() for word in READING):
+        raise UsageError(f"only {' and '.join(READING)} queries are asked, not: {query[:60]!r}")
+    wrapper.setMethod(POST)
+    wrapper.setReturnFormat(JSON)
+    wrapper.setOnlyConneg(True)
+    request = wrapper._createRequest()
+    form: Any = request.data
+    return dict(request.header_items()), form
+
+
+def require_time(url: str, status: int, body: bytes) -> None:
+    """Refuse the answers of an endpoint that ran out of time: HTTP 504, or 500 with the trace of its timeout.
+
+    Raises:
+        TooExpensiveError: the query was too much for the endpoint.
+    """
+    if status == 504 or (status == 500 and _CUT_SHORT in body):
+        raise TooExpensiveError(f"{url}: the query took the endpoint too long (HTTP {status}); ask for less at a time")
+
+
+def require_results(url: str, status: int, body: bytes) -> None:
+    """Refuse what is no whole result.
+
+    Raises:
+        TooExpensiveError: the endpoint ran out of time after its status 200 and broke the result off.
+        UpstreamError: it does not take the query.
+    """
+    if status != 200:
+        reason = " ".join(body[:200].decode("utf-8", "replace").split())
+        raise UpstreamError(f"{url}: HTTP {status} for a query: {reason}")
+    if not body.lstrip().startswith(b"{"):
+        return
+    try:
+        parse_json(body)
+    except ValueError:
+        raise TooExpensiveError(f"{url}: the endpoint broke its answer off; ask for less at a time") from None

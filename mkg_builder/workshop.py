@@ -1,0 +1,117 @@
+"""A recipe opened for work: what the user asked for, its sources, its snapshot, the endpoints that apply."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mkg_builder.context import SnapshotContext
+from mkg_builder.errors import UnknownNameError
+from mkg_builder.http import Client
+from mkg_builder.recipe import SourceRecipe, find_recipe, load_recipe
+from mkg_builder.registry import Registry
+from mkg_builder.snapshot import Snapshot
+from mkg_builder.source import Progress, Source
+from mkg_builder.strict import validate
+
+SOURCES = Registry(
+    "source",
+    "mkg_builder.sources",
+    {
+        "official": "mkg_builder.sources.official:Official",
+        "wikiart": "mkg_builder.sources.wikiart:WikiArt",
+        "wikidata": "mkg_builder.sources.wikidata:Wikidata",
+    },
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for.
+
+    Attributes:
+        recipe: a shipped recipe's name or a path.
+        workspace: the folder that holds snapshots and releases.
+        limit: at most so many artworks.
+        offline: never touch the network; what the snapshot lacks is left out.
+        endpoints: name -> address, in place of the recipe's.
+        overrides: `dotted.key=value` changes to the recipe.
+        contact: who asks, for live hosts.
+        files: the folder of the published files that the recipe names and does not bring.
+    """
+
+    recipe: str
+    workspace: Path
+    limit: int | None = None
+    offline: bool = False
+    endpoints: Mapping[str, str] | None = None
+    overrides: tuple[str, ...] = ()
+    contact: str | None = None
+    files: Path | None = None
+
+
+class Workshop:
+    """A recipe opened for work: its sources, its snapshot, the endpoints that apply."""
+
+    def __init__(self, job: Job, advance: Progress | None = None) -> None:
+        self.job, self.advance = job, advance
+        path = find_recipe(job.recipe)
+        self.folder = path.resolve().parent
+        self.recipe = load_recipe(path, job.overrides)
+        self.snapshot = Snapshot(job.workspace / "snapshots" / self.recipe.name)
+        self.sources = {name: self._source(name, part) for name, part in self.recipe.sources.items()}
+        self.endpoints = self._endpoints()
+
+    def _source(self, name: str, part: SourceRecipe) -> Source:
+        kind: type[Source] = SOURCES.resolve(part.use, self.folder)
+        return kind(validate(kind.Options, part.options, f"{self.job.recipe}: sources.{name}.options"))
+
+    def _endpoints(self) -> dict[str, str]:
+        """The recipe's endpoints, then what the snapshot was fetched from, then what the user says."""
+        own = self.own_endpoints()
+        for name in self.job.endpoints or {}:
+            if name not in own:
+                raise UnknownNameError("endpoint", name, own)
+        return {**own, **(self.job.endpoints or self.snapshot.origin() or {})}
+
+    def own_endpoints(self) -> dict[str, str]:
+        """The endpoints that the recipe names, of all its sources."""
+        return {name: url for part in self.recipe.sources.values() for name, url in part.endpoints.items()}
+
+    def marks(self) -> tuple[str, ...]:
+        """How this build differs from the recipe, in words; empty when it does not."""
+        own = self.own_endpoints()
+        moved = sorted(name for name, url in self.endpoints.items() if url != own[name])
+        return (
+            *([f"limited to {self.job.limit} artworks"] if self.job.limit is not None else []),
+            *(f"set {override}" for override in self.job.overrides),
+            *(f"endpoint {name} is not the recipe's" for name in moved),
+        )
+
+    def version(self) -> str:
+        """The recipe's version; behind a plus sign what marks this build, so that no two kinds share a folder."""
+        parts = [f"limit-{self.job.limit}"] if self.job.limit is not None else []
+        if self.job.overrides:
+            parts.append("set-" + hashlib.sha256("\n".join(sorted(self.job.overrides)).encode()).hexdigest()[:6])
+        if any(mark.startswith("endpoint") for mark in self.marks()):
+            parts.append("endpoint")
+        return self.recipe.version + ("+" + ".".join(parts) if parts else "")
+
+    def context(self, name: str, online: bool) -> SnapshotContext:
+        """What a source is given: with a client while it fetches, without one while it reads."""
+        part = self.recipe.sources[name]
+        context = SnapshotContext(
+            name, self.folder, self.snapshot, self.endpoints, self.job.limit,
+            self._client(name) if online and part.endpoints else None, self.advance,
+        )  # fmt: skip
+        context.files = self.job.files
+        return context
+
+    def _client(self, name: str) -> Client:
+        part = self.recipe.sources[name]
+        hosts = [urlsplit(self.endpoints[name]).netloc for name in part.endpoints]
+        if all(self.endpoints[name] == url for name, url in part.endpoints.items()):
+            hosts += part.hosts  # a stand-in server must not lead us to the live hosts
+        limits = {**self.sources[name].limits, **part.limits}
+        return Client(self.job.contact, hosts, limits, memory=self.snapshot.folder / f"asked-{name}.log")

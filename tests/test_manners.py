@@ -1,0 +1,188 @@
+"""What a client owes its hosts and its user: to wait when asked to, to keep secrets, to stop when told."""
+
+import logging
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, quote_plus, urlsplit
+
+import pytest
+
+from mkg_builder import http, terminal
+from mkg_builder.context import SnapshotContext
+from mkg_builder.errors import HostClosedError, QuotaError, UpstreamError
+from mkg_builder.http import Client, Patience
+from mkg_builder.recipe import Limit
+from mkg_builder.snapshot import Snapshot
+from mkg_builder.source import Answer, Request
+from tests.faultd import cut_off, moved, ok, reset, serving, silence
+from tests.site import Site, answer
+from tests.test_throttle import VirtualClock
+
+LIVE = "https://www.example.org"
+HASTE = Patience(connect=1, read=0.5, total=2, attempts=3)
+
+
+@pytest.fixture(autouse=True)
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_backoff", lambda state: 0.0)
+
+
+def live(site: Site, clock: VirtualClock) -> Client:
+    return Client("me@example.org", ["www.example.org"], {"*": Limit(windows=[(1000, 1)])}, HASTE, site, clock=clock)
+
+
+def in_seconds(seconds: float) -> str:
+    return format_datetime(datetime.fromtimestamp(1.7e9 + seconds, UTC), usegmt=True)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("said", "least", "most"),
+    [("120", 120, 121), (in_seconds(120), 119, 121), ("0", 0, 2), (in_seconds(-9e6), 0, 2), ("-5", 0, 62),
+     ("soon", 0, 62), ("1.5e9", 0, 62), ("²", 0, 62), ("Mon, 99 Foo 2020", 0, 62), ("", 0, 62)],
+)  # fmt: skip
+def test_retry_after_in_every_form_is_waited_for(status: int, said: str, least: float, most: float) -> None:
+    clock = VirtualClock(0)
+    site = Site({"/a": [answer(b"", status, Retry_After=said), answer(b"{}")]})
+    assert live(site, clock).ask(Request("k", f"{LIVE}/a")).ok
+    assert least <= clock.now() <= most
+
+
+def test_a_live_host_that_says_too_many_and_not_until_when_is_left_alone_for_a_minute() -> None:
+    clock = VirtualClock(0)
+    live(Site({"/a": [answer(b"", 429), answer(b"{}")]}), clock).ask(Request("k", f"{LIVE}/a"))
+    assert clock.now() >= 60
+
+
+@pytest.mark.parametrize("said", ["315360000", "9" * 400, in_seconds(3.2e8)])
+def test_an_absurd_retry_after_ends_the_run(said: str) -> None:
+    clock = VirtualClock(0)
+    site = Site({"/a": answer(b"", 429, Retry_After=said)})
+    client = live(site, clock)
+    for path in ("/a", "/b"):
+        with pytest.raises(HostClosedError, match="run the same command again"):
+            client.ask(Request("k", LIVE + path))
+    assert (site.asked, clock.now()) == (["/robots.txt", "/a"], 0)
+
+
+def test_no_thread_asks_a_host_while_it_wants_to_be_left_alone() -> None:
+    answers = {"/a": [ok(b"", 429, Retry_After="1"), ok()]} | {f"/{n}": ok() for n in range(40)}
+    with serving(answers) as (base, plan):
+        client = Client(None, [base.removeprefix("http://")], {}, HASTE)
+        client.ask(Request("k", f"{base}/0"))
+        first = threading.Thread(target=client.ask, args=(Request("k", f"{base}/a"),))
+        first.start()
+        time.sleep(0.2)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: client.ask(Request("k", f"{base}/{n}")), range(40)))
+        first.join()
+        told = next(asked.time for asked in plan.asked if asked.path == "/a")
+        assert [asked.path for asked in plan.asked if told < asked.time < told + 1] == []
+        assert len(plan.asked) == 44
+
+
+def test_a_used_up_allowance_is_told_from_a_passing_fault() -> None:
+    site = Site({"/a": answer(b'{"Exception":{"Message":"Free API limit exceeded"}}', 500)})
+    with pytest.raises(QuotaError, match="limit is exceeded"):
+        live(site, VirtualClock()).ask(Request("k", f"{LIVE}/a"))
+    assert site.asked.count("/a") == 1
+
+
+SECRETS = {"authSessionKey": "CANARY+s3cr3t/=", "code": "CANARYcode"}
+
+
+def leaks(text: str) -> list[str]:
+    return [value for value in SECRETS.values() for form in (value, quote(value), quote_plus(value)) if form in text]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [ok(b"", 500), ok(b"", 403), reset, ok(b"x", Content_Encoding="br"), moved("ftp://x/?code=CANARYcode"),
+     moved("http://evil.example/?code=CANARYcode"), ok(b"<html>"), cut_off(b"{}"), silence(3)],
+)  # fmt: skip
+def test_a_secret_reaches_its_host_and_no_error_no_log_and_no_traceback(fault: Any, caplog: Any) -> None:
+    caplog.set_level("DEBUG")
+    with serving({"/a": fault}) as (base, plan):
+        request = Request("k", f"{base}/a?x=1", accept="application/json", secrets=SECRETS)
+        with pytest.raises(UpstreamError) as told:
+            Client(None, [base.removeprefix("http://")], {}, Patience(1, 0.5, 1, 1, 2)).ask(request)
+    assert parse_qs(urlsplit(plan.asked[-1].path).query) == {"x": ["1"], **{k: [v] for k, v in SECRETS.items()}}
+    shown = "".join(traceback.format_exception(told.value)) + repr(told.value) + repr(request)
+    assert leaks(shown) + leaks(caplog.text) == []
+
+
+def test_secrets_do_not_follow_a_redirect_to_another_host() -> None:
+    near = {"/c": moved("/d"), "/d": ok()}
+    with serving({"/b": ok()}) as (other, seen), serving(near) as (base, plan):
+        near["/a"] = moved(f"{other}/b")
+        client = Client(None, [base.removeprefix("http://"), other.removeprefix("http://")], {}, HASTE)
+        for path in ("/a", "/c"):
+            assert client.ask(Request("k", base + path, secrets=SECRETS)).ok
+    assert leaks(str(seen.asked)) == []
+    assert "CANARYcode" in plan.asked[-1].path  # it stays with its own host
+
+
+def test_secrets_that_are_not_taken_are_told_as_401_and_without_any_it_is_a_refusal() -> None:
+    site = Site({"/a": answer(b"", 401), "/a?key=x1y2": answer(b"", 401)})
+    client = live(site, VirtualClock())
+    assert client.ask(Request("k", f"{LIVE}/a", secrets={"key": "x1y2"})).status == 401
+    with pytest.raises(UpstreamError, match="refuses"):
+        client.ask(Request("k", f"{LIVE}/a"))
+
+
+def test_a_stopped_client_wakes_who_waits_and_asks_nothing_more() -> None:
+    with serving({"/a": silence(20), "/b": ok(b"", 503, Retry_After="300")}) as (base, plan):
+        client, faults = Client(None, [base.removeprefix("http://")], {}), []
+
+        def ask_for(path: str) -> None:
+            with pytest.raises(UpstreamError) as told:
+                client.ask(Request("k", base + path))
+            faults.append(str(told.value))
+
+        threads = [threading.Thread(target=ask_for, args=(path,)) for path in ("/a", "/b")]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.4)
+        start = time.monotonic()
+        client.stop()
+        for thread in threads:
+            thread.join()
+        assert time.monotonic() - start < 1
+        asked = len(plan.asked)
+        ask_for("/c")
+        assert (len(faults), len(plan.asked)) == (3, asked)
+
+
+def test_a_secret_is_in_no_file_and_not_on_the_terminal(tmp_path: Path, caplog: Any, capfd: Any) -> None:
+    caplog.set_level("DEBUG")
+    logging.getLogger().addHandler(handler := logging.FileHandler(tmp_path / "run.log"))
+    faults = [ok(b"", 500), ok(b"", 401), ok(b"", 404), reset, moved("/d?code=CANARYcode"), ok(b'{"a": "CANARYcode"}')]
+    with serving({f"/{n}": fault for n, fault in enumerate(faults)} | {"/d": ok()}) as (base, _):
+        client = Client(None, [base.removeprefix("http://")], {"127.0.0.1": Limit(per_hour=99)}, HASTE,
+                        memory=tmp_path / "asked.log")  # fmt: skip
+
+        def fetch() -> None:
+            with Snapshot(tmp_path / "snapshot").writing() as snapshot:
+                snapshot.put(Answer("s:/kept", 200, b"", ""))
+                context = SnapshotContext("s", tmp_path, snapshot, {}, client=client)
+                for number in range(len(faults)):
+                    context.get(Request(f"s:/{number}", f"{base}/{number}", secrets=SECRETS))
+                (tmp_path / "report.txt").write_text("\n".join(context.failures))
+                raise UpstreamError(f"as a careless source would tell it: CANARYcode, {context.failures}")
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+            patch.setenv("VLKGE_DEBUG", "1")
+            terminal.run(fetch, "mkgb")  # type: ignore[arg-type]
+    handler.close()
+    logging.getLogger().removeHandler(handler)
+    told = capfd.readouterr()
+    assert "Traceback" in told.err
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 7
+    assert leaks(told.err + told.out + "".join(path.read_text() for path in files)) == []

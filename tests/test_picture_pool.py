@@ -1,0 +1,126 @@
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mkg_builder.errors import MkgError
+from mkg_builder.picture import PictureError
+from mkg_builder.picture_pool import Caps, PicturePool
+from tests.hostile_pictures import HARMLESS, REFUSED, encoded, photo, png
+
+PHOTO = encoded(photo(), "JPEG")
+
+
+def noise(side: int) -> bytes:
+    """A one-bit PNG too large for a bomb: nothing can be told by its header."""
+    row = b"\0" + np.random.default_rng(0).bytes(side // 8)
+    return png(side, side, rows=row * side) + bytes(side * side // 1000)
+
+
+def pid(pool: PicturePool) -> int:
+    """The process of a pool of one."""
+    worker = pool._idle.get()
+    pool._idle.put(worker)
+    return worker._process.pid
+
+
+def memory(of: int | str, line: str) -> int:
+    """MiB, from what Linux says of a process."""
+    status = Path(f"/proc/{of}/status").read_text()
+    return int(status.split(f"{line}:")[1].split()[0]) // 1024
+
+
+def test_a_worker_tells_format_and_size_and_sends_32_by_32_grey_pixels() -> None:
+    with PicturePool(1) as pool:
+        answer, grey = pool.ask(PHOTO)
+    assert answer == {"format": "JPEG", "width": 120, "height": 90}
+    assert len(grey) == 1024
+
+
+def test_every_hostile_picture_costs_itself_alone_and_little_memory() -> None:
+    before = memory("self", "VmRSS")
+    with PicturePool(1, Caps(memory=400)) as pool:
+        first = pid(pool)
+        for reason, body in REFUSED.items():
+            with pytest.raises(PictureError, match=reason):
+                pool.ask(body)
+        assert [name for name, body in HARMLESS.items() if not pool.ask(body)[0]["width"]] == []
+        assert pid(pool) == first
+        assert memory(first, "VmHWM") < 150
+    assert memory("self", "VmRSS") - before < 60
+
+
+def test_a_picture_beyond_the_memory_cap_is_refused_with_the_cap_and_the_next_is_read() -> None:
+    with PicturePool(1, Caps(memory=200)) as pool:
+        with pytest.raises(PictureError, match="its decoding needs more than 200 MiB"):
+            pool.ask(noise(8000))
+        assert memory(pid(pool), "VmHWM") < 200
+        assert pool.ask(PHOTO)[0]["width"] == 120
+
+
+def test_a_picture_beyond_the_time_cap_is_refused_with_the_cap_and_the_next_is_read() -> None:
+    with PicturePool(1, Caps(seconds=0)) as pool:
+        with pytest.raises(PictureError, match="its decoding took longer than 0 s of processor time"):
+            for _ in range(5):
+                pool.ask(noise(12_000))
+        assert pool.ask(PHOTO)[0]["width"] == 120
+
+
+def test_a_worker_that_hangs_is_replaced() -> None:
+    with PicturePool(1, Caps(patience=0.3)) as pool:
+        hanging = pid(pool)
+        os.kill(hanging, signal.SIGSTOP)
+        with pytest.raises(PictureError, match=r"its decoding took longer than 0\.3 s$"):
+            pool.ask(PHOTO)
+        assert pid(pool) != hanging
+
+
+@pytest.mark.parametrize(
+    ("death", "words"), [(signal.SIGKILL, "killed by the system"), (signal.SIGSEGV, r"crashed \(SIGSEGV\)")]
+)
+def test_a_worker_that_dies_costs_one_picture(death: signal.Signals, words: str) -> None:
+    with PicturePool(1) as pool:
+        os.kill(pid(pool), death)
+        with pytest.raises(PictureError, match=words):
+            pool.ask(PHOTO)
+        assert pool.ask(PHOTO)[0]["width"] == 120
+
+
+def test_a_worker_that_cannot_start_is_an_error_and_not_a_broken_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with (
+        pytest.raises(MkgError, match=r"the picture worker does not start; to see why: /bin/false .*exit code 1"),
+        PicturePool(1),
+    ):
+        pass
+
+
+def test_results_come_in_order_and_only_a_few_items_are_taken_ahead() -> None:
+    taken: list[int] = []
+
+    def items():
+        for i in range(1000):
+            taken.append(i)
+            yield i
+
+    with PicturePool(1) as pool:
+        results = pool.map(lambda i: time.sleep(0.002 * (i % 3)) or i, items())
+        assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+        results.close()
+    assert len(taken) < 30
+
+
+def test_workers_end_with_their_pool() -> None:
+    with PicturePool(2) as pool:
+        processes = [pid(pool), pid(pool)]
+    assert [p for p in processes if Path(f"/proc/{p}").exists()] == []
+
+
+def test_a_worker_sees_no_secret_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with PicturePool(1) as pool:
+        assert b"hf_secret" not in Path(f"/proc/{pid(pool)}/environ").read_bytes()

@@ -1,0 +1,111 @@
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from mkg_builder import http
+from mkg_builder.clock import Clock
+from mkg_builder.errors import HostClosedError, MkgError
+from mkg_builder.http import Client, Patience
+from mkg_builder.robots import LASTS, Robots
+from mkg_builder.source import Request
+from tests.faultd import endless, moved, ok, serving, silence
+from tests.site import Site, answer
+from tests.test_throttle import VirtualClock
+
+HASTE = Patience(connect=0.3, read=0.3, total=0.6, attempts=2)
+
+
+@pytest.fixture(autouse=True)
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_backoff", lambda state: 0.0)
+
+
+def verdict(robots: Any, path: str = "/private/a", **more: Any) -> str:
+    """`asked`, `forbidden` for this path, or `closed` for the run."""
+    with serving({"/robots.txt": robots, path: ok(), **more}) as (base, plan):
+        try:
+            Client(None, [base.removeprefix("http://")], {}, HASTE).ask(Request("k", base + path))
+        except HostClosedError:
+            return "closed"
+        except MkgError:
+            assert path not in [asked.path for asked in plan.asked]
+            return "forbidden"
+        return "asked"
+
+
+RULES = b"User-agent: *\nDisallow: /private\n"
+OURS = b"User-agent: MKGB-Bot\nAllow: /\n\n" + RULES
+HUGE = RULES + b"# padding\n" * 1_000_000
+LATE = b"#" * (600 << 10) + b"\n" + RULES
+
+
+@pytest.mark.parametrize(
+    ("robots", "expected"),
+    [
+        pytest.param(ok(RULES), "forbidden", id="200 disallow"),
+        pytest.param(ok(OURS), "asked", id="200 with rules for us"),
+        pytest.param(ok(b"", 404), "asked", id="404"),
+        pytest.param(ok(b"", 403), "asked", id="403"),
+        pytest.param(ok(b"", 401), "asked", id="401"),
+        pytest.param(ok(b"", 500), "closed", id="500"),
+        pytest.param(ok(b"", 429), "closed", id="429"),
+        pytest.param(silence(3), "closed", id="timeout"),
+        pytest.param(ok(HUGE), "forbidden", id="10 MB"),
+        pytest.param(ok(LATE), "asked", id="a rule behind 500 KiB"),
+        pytest.param(ok(b"\xef\xbb\xbf" + RULES), "forbidden", id="BOM"),
+        pytest.param(ok(b"\xff\xfe\x00nonsense"), "asked", id="no text"),
+        pytest.param(moved("/robots.txt"), "asked", id="redirects without end"),
+        pytest.param(moved("http://evil.example/robots.txt"), "closed", id="redirect to a host that is not allowed"),
+        pytest.param(endless, "asked", id="without end"),
+        pytest.param([ok(b"", 503), ok(RULES)], "forbidden", id="503 once"),
+    ],
+)
+def test_robots_txt_is_read_by_rfc_9309(robots: Any, expected: str) -> None:
+    assert verdict(robots) == expected
+
+
+def test_no_more_of_a_robots_txt_is_read_than_the_standard_asks_for() -> None:
+    with serving({"/robots.txt": endless, "/a": ok()}) as (base, plan):
+        assert Client(None, [base.removeprefix("http://")], {}, HASTE).ask(Request("k", f"{base}/a")).ok
+    assert plan.taken < 16 << 20  # what lies in the buffers of the connection included
+
+
+@pytest.mark.parametrize(("hops", "expected"), [(5, "forbidden"), (6, "asked")])
+def test_five_redirects_lead_to_a_robots_txt_and_six_to_none(hops: int, expected: str) -> None:
+    chain = {f"/{hop}": moved(f"/{hop + 1}") for hop in range(1, hops)} | {f"/{hops}": ok(RULES)}
+    assert verdict(moved("/1"), **chain) == expected
+
+
+def test_the_rules_hold_behind_a_redirect_too() -> None:
+    answers = {"/robots.txt": ok(RULES), "/a": moved("/private/a"), "/private/a": ok()}
+    with serving(answers) as (base, plan):
+        with pytest.raises(MkgError, match="forbids"):
+            Client(None, [base.removeprefix("http://")], {}, HASTE).ask(Request("k", f"{base}/a"))
+        assert [asked.path for asked in plan.asked] == ["/robots.txt", "/a"]
+
+
+def test_a_crawl_delay_slows_us_down() -> None:
+    site, clock = (
+        Site({"/robots.txt": answer(b"User-agent: *\nCrawl-delay: 7\n"), "/a": answer(b"{}")}),
+        VirtualClock(0),
+    )
+    client = Client("me@example.org", ["www.example.org"], {"*": http.Limit(per_second=100)}, HASTE, site, clock=clock)
+    for _ in range(5):
+        client.ask(Request("k", "https://www.example.org/a"))
+    assert 4 * 7 <= clock.now() < 6 * 7
+
+
+def test_the_rules_are_asked_for_once_a_day_whatever_the_number_of_threads() -> None:
+    clock, asked = VirtualClock(), []
+    robots = Robots(lambda url: asked.append(url) or time.sleep(0.02), clock)
+    for day in (1, 2):
+        threads = [threading.Thread(target=robots.allows, args=("https://www.example.org/a",)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert asked == ["https://www.example.org/robots.txt"] * day
+        clock.time += LASTS + 1
+    assert isinstance(clock, Clock)
