@@ -26,8 +26,9 @@ import yaml
 from simulation.checks import Asked, asked_too_soon, read_log, repeats, worst_windows
 
 from mkg_builder.context import WORKERS
-from mkg_builder.recipe import find_recipe, load_recipe
+from mkg_builder.recipe import find_recipe
 from mkg_builder.snapshot import Snapshot
+from mkg_builder.workshop import Job, Workshop
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
@@ -183,7 +184,8 @@ def moments(kills: int, requests: float, seed: int) -> list[float | None]:
 def report(disturbed: Crawl, undisturbed: Crawl) -> dict[str, Any]:
     """Everything that is measured and proved, as one document."""
     asked = disturbed.asked()
-    limits = load_recipe(disturbed.recipe).sources["wikiart"].limits
+    shop = Workshop(Job(str(disturbed.recipe), disturbed.folder))
+    limits = {**shop.sources["wikiart"].limits, **shop.recipe.sources["wikiart"].limits}
     twice = repeats(asked, disturbed.snapshot / "journal.jsonl", disturbed.ends)
     hashes = [Snapshot(crawl.snapshot).describe()["sha256"] for crawl in (disturbed, undisturbed)]
     syncs = disturbed.syncs()

@@ -170,9 +170,7 @@ def _verify_pictures(
             broken += 1
             entities[entity.id] = replace(entity, image=None)
         if advance is not None:
-            advance("pictures", len(verdicts), len(pictured))
-            if broken:
-                advance("pictures: skipped, broken", broken, None)
+            advance("pictures", len(verdicts), len(pictured), broken)
     return replace(facts, entities=entities), verdicts
 
 

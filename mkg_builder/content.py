@@ -42,14 +42,14 @@ def _encoded(column: pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
         rows = [_cell(value) for value in column.to_pylist()]
         cells, ranks = np.unique(np.array(rows, object), return_inverse=True)
         return pa.array(cells.tolist(), pa.large_binary()), ranks
-    encoded = column.dictionary_encode(null_encoding="encode").unify_dictionaries()
+    encoded = column.dictionary_encode().unify_dictionaries()
     if not encoded.num_chunks:
         return pa.array([], pa.large_binary()), np.empty(0, np.int64)
-    values = [_cell(value) for value in encoded.chunk(0).dictionary.to_pylist()]
+    values = [_cell(value) for value in (*encoded.chunk(0).dictionary.to_pylist(), None)]
     order = sorted(range(len(values)), key=values.__getitem__)
     ranks = np.empty(len(values), np.int64)
     ranks[order] = np.arange(len(values))
-    indices = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
+    indices = np.concatenate([chunk.indices.fill_null(len(values) - 1).to_numpy() for chunk in encoded.chunks])
     return pa.array([values[place] for place in order], pa.large_binary()), ranks[indices]
 
 

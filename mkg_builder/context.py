@@ -70,7 +70,7 @@ class SnapshotContext(SourceContext):
             self._count_in_a_row(error)
             return Answer(request.key, 504, b"", "")
         except UpstreamError as error:
-            self.fail(str(error))
+            self.failures.append(str(error))
             self._count_in_a_row(error)
             return Answer(request.key, 0, b"", "")
 
@@ -84,7 +84,8 @@ class SnapshotContext(SourceContext):
             raise UpstreamError(f"{request.url}: the answer repeats a secret, so it is not kept")
         self._snapshot.put(answer)
         self._in_a_row = 0
-        self._tell("answers", next(self._answers))
+        if self._advance is not None:
+            self._advance(f"{self.name}: answers", next(self._answers), None, len(self.failures))
         return answer
 
     def _count_in_a_row(self, error: UpstreamError) -> None:
@@ -146,16 +147,11 @@ class SnapshotContext(SourceContext):
     @override
     def fail(self, line: str) -> None:
         self.failures.append(line)
-        self._tell("skipped, to be asked again", len(self.failures))
-
-    def _tell(self, what: str, count: int) -> None:
-        if self._advance is not None:
-            self._advance(f"{self.name}: {what}", count, None)
 
     @override
     def progress(self, done: int, total: int | None) -> None:
         if self._advance is not None:
-            self._advance(self.name, done, total)
+            self._advance(self.name, done, total, len(self.failures))
 
 
 def _result(answer: Future[Answer] | Answer) -> Answer:

@@ -75,6 +75,17 @@ def sync_file_system(handle: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+def sync_tree(folder: Path) -> None:
+    """Force a whole folder to the disk, so that it may be renamed into its place."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
+
+
 def file_sha256(path: Path) -> str:
     """The sha256 of a file, read in pieces."""
     with path.open("rb") as file:

@@ -154,7 +154,6 @@ class Client:
         if request.query:
             require_time(url, reply.status, reply.body)
         if reply.status in PASSING or reply.status >= 500:
-            self._hear_out(url, reply)
             raise PassingError(f"HTTP {reply.status}")
         if reply.status == 401 and request.secrets:
             return Answer(request.key, 401, reply.body, media_type_of(reply))
@@ -199,7 +198,7 @@ class Client:
         with self._throttle.turn(shown):
             start = self._clock.now()
             try:
-                return self._wire.carry(call, budget.left)
+                reply = self._wire.carry(call, budget.left)
             except TooSlowError as fault:
                 if call.form is not None:
                     raise TooExpensiveError(f"{shown}: {fault}; ask for less at a time") from None
@@ -208,6 +207,9 @@ class Client:
                 raise type(fault)(f"{shown}: {fault}") from None
             finally:
                 budget.left -= self._clock.now() - start
+            if reply.status in PASSING or reply.status >= 500:
+                self._hear_out(shown, reply)  # before another request takes this one's place
+            return reply
 
     def _hear_out(self, url: str, reply: Reply) -> None:
         """Leave the host alone for as long as it says; longer than a run waits ends the run."""
@@ -246,7 +248,6 @@ class Client:
             except _RedirectsError:
                 return None
             if reply.status == 429 or reply.status >= 500:
-                self._hear_out(url, reply)
                 raise PassingError(f"HTTP {reply.status}")
             return reply.body if reply.status == 200 else None
 

@@ -72,16 +72,23 @@ class PicturePool:
         """
         worker = self._idle.get()
         try:
-            answer, payload = worker.ask(body, longest_side)
+            try:
+                answer, payload = worker.ask(body, longest_side)
+            except _KilledError:  # by the system, perhaps for another's sake: that is not the picture's fault yet
+                worker = self._fresh(worker)
+                answer, payload = worker.ask(body, longest_side)
         except _WorkerDiedError as death:
-            worker.stop()
-            worker = _Worker(self._caps)
+            worker = self._fresh(worker)
             raise PictureError(str(death)) from None
         finally:
             self._idle.put(worker)
         if "reason" in answer:
             raise PictureError(answer["reason"])
         return answer, payload
+
+    def _fresh(self, dead: "_Worker") -> "_Worker":
+        dead.stop()
+        return _Worker(self._caps)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """The function's results in the order of the items, a few items ahead of who takes them."""
@@ -101,6 +108,10 @@ class PicturePool:
 
 class _WorkerDiedError(Exception):
     """A worker that gave no answer; the text says why, as far as the system tells."""
+
+
+class _KilledError(_WorkerDiedError):
+    """A worker that somebody else killed."""
 
 
 class _Worker:
@@ -143,7 +154,8 @@ class _Worker:
         except (OSError, ValueError, LookupError, TypeError):
             answer = None
         if answer is None:
-            raise _WorkerDiedError(self._autopsy(late))
+            reason = self._autopsy(late)
+            raise (_KilledError if self._process.returncode == -signal.SIGKILL else _WorkerDiedError)(reason)
         return answer
 
     def _autopsy(self, late: bool) -> str:

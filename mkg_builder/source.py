@@ -200,5 +200,5 @@ class Observations:
     notes: list[str] = field(default_factory=list)
 
 
-Progress = Callable[[str, int, int | None], None]
-"""Told of progress: the stage, how many are done, of how many (None: unknown)."""
+Progress = Callable[[str, int, int | None, int], None]
+"""Told of progress: the stage, how many are done, of how many (None: unknown), how many were skipped."""

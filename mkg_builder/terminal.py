@@ -1,14 +1,16 @@
 """What both commands share at the terminal: tables, progress, and errors as one line with an exit code."""
 
+import io
 import json
 import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import typer
 from rich.console import Console
@@ -16,15 +18,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
-    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
-from typing_extensions import override
 
 from mkg_builder import __version__
 from mkg_builder.errors import MkgError, StorageError
@@ -46,10 +45,16 @@ def _console(stream: Literal["stdout", "stderr"]) -> Console:
 
 out, err = _console("stdout"), _console("stderr")
 
-Advance = Callable[[str, int, int | None], None]
-"""Told of progress: what is being done, how many are done, of how many (None: unknown)."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+class Advance(Protocol):
+    """Told of progress."""
+
+    def __call__(self, stage: str, done: int, total: int | None, skipped: int = 0) -> None:
+        """The stage, how many are done, of how many (None: unknown), how many could not be had or were left out."""
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, bidirectional ones, ends of lines, and surrogates, which no terminal can be sent."""
 
 
 def visible(text: object) -> str:
@@ -60,7 +65,7 @@ def visible(text: object) -> str:
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on standard output; numbers to the right, floats with three digits."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=Text(visible(title)), title_justify="left", title_style="bold", header_style="bold")
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
@@ -89,19 +94,17 @@ def note(line: str) -> None:
 
 def show_json(value: Any) -> None:
     """Machine-readable output: one JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    plain = not sys.stdout.encoding.lower().startswith("utf")
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=plain)
+    sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
-class _RateColumn(ProgressColumn):
-    """How many a second; a minute or an hour where that is less than one."""
-
-    @override
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        unit, factor = next((u, f) for u, f in (("s", 1), ("min", 60), ("h", 3600)) if speed * f >= 1 or u == "h")
-        return Text(f"{speed * factor:,.1f}/{unit}")
+def rate(speed: float | None) -> str:
+    """So many a second; a minute or an hour where that is less than one; nothing while it is not known."""
+    if not speed:
+        return ""
+    unit, factor = next((u, f) for u, f in (("s", 1), ("min", 60), ("h", 3600)) if speed * f >= 1 or u == "h")
+    return f"{speed * factor:,.1f}/{unit}"
 
 
 @contextmanager
@@ -111,19 +114,22 @@ def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
         yield None
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(), _RateColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        TextColumn("{task.fields[skipped]}"),
     )  # fmt: skip
     settings: dict[str, Any] = {"console": err, "disable": not err.is_terminal, "speed_estimate_period": RATE_OVER}
     with Progress(*columns, **settings) as progress:
         tasks: dict[str, Any] = {}
         adding = threading.Lock()
 
-        def advance(stage: str, done: int, total: int | None) -> None:
+        def advance(stage: str, done: int, total: int | None, skipped: int = 0) -> None:
             with adding:  # told by many threads
                 if stage not in tasks:
-                    tasks[stage] = progress.add_task(visible(stage), total=total)
-            progress.update(tasks[stage], completed=done, total=total)
+                    tasks[stage] = progress.add_task(visible(stage), total=total, rate="", skipped="")
+            speed = progress.tasks[tasks[stage]].speed
+            said = f"{skipped:,} skipped" if skipped else ""
+            progress.update(tasks[stage], completed=done, total=total, rate=rate(speed), skipped=said)
 
         yield advance
 
@@ -153,6 +159,8 @@ def run(app: typer.Typer, program: str) -> None:
     """
     debug = "--debug" in sys.argv or os.environ.get("VLKGE_DEBUG") == "1"
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a letter still gets the rest
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _stopping_on_signals(program):
             app()
@@ -207,7 +215,5 @@ def _stopping_on_signals(program: str) -> Iterator[None]:
 def _fail(program: str, line: str, code: int, debug: bool) -> None:
     err.print(Text(f"{program}: {visible(line)}"), soft_wrap=True, style="red")
     if debug:
-        with err.capture() as told:
-            err.print_exception()
-        err.file.write(redact(told.get()))
+        err.file.writelines(visible(told) + "\n" for told in traceback.format_exc().splitlines())
     sys.exit(code)

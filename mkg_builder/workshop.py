@@ -114,4 +114,5 @@ class Workshop:
         if all(self.endpoints[name] == url for name, url in part.endpoints.items()):
             hosts += part.hosts  # a stand-in server must not lead us to the live hosts
         limits = {**self.sources[name].limits, **part.limits}
-        return Client(self.job.contact, hosts, limits, memory=self.snapshot.folder / f"asked-{name}.log")
+        memory = self.snapshot.folder / f"asked-{name}.log"  # one each: a source knows its own limits alone
+        return Client(self.job.contact, hosts, limits, memory=memory)

@@ -20,7 +20,7 @@ from mkg_builder.card import Contents, render_card
 from mkg_builder.compare import newest_release, require_bump
 from mkg_builder.content import release_content_sha256
 from mkg_builder.croissant import CROISSANT, croissant_text
-from mkg_builder.durable import file_sha256
+from mkg_builder.durable import file_sha256, sync_folder, sync_tree
 from mkg_builder.graph import SPLITS, Entity
 from mkg_builder.images import BrokenPicture, Picture, stored_pictures
 from mkg_builder.knowledge_graph import KnowledgeGraph
@@ -71,8 +71,7 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".writing-{folder.name}-"
-    for left_behind in folder.parent.glob(f"{prefix}*"):  # by a build that was killed
-        shutil.rmtree(left_behind)
+    _sweep(folder.parent, prefix)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
     try:
         manifest = _write_into(scratch, draft)
@@ -80,13 +79,22 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
         earlier = None if draft.marks else newest_release(folder.parent, draft.recipe.name, draft.version)
         if earlier is not None:
             require_bump(earlier, scratch)
-        if folder.exists():
-            shutil.rmtree(folder)
+        sync_tree(scratch)
+        if folder.exists():  # moved away and not deleted in its place, where a crash would leave a part of it
+            folder.replace(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
         scratch.replace(folder)
+        sync_folder(folder.parent)
+        _sweep(folder.parent, prefix)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return manifest
+
+
+def _sweep(folder: Path, prefix: str) -> None:
+    """Delete what this build, or one that was killed, has no more use for."""
+    for left_behind in folder.glob(f"{prefix}*"):
+        shutil.rmtree(left_behind)
 
 
 def _write_into(folder: Path, draft: Draft) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The spine, from a small recipe to a release folder."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -159,6 +160,29 @@ def test_what_a_killed_build_left_behind_is_swept_away(tmp_path: Path) -> None:
     left.mkdir(parents=True)
     (left / "half.parquet").write_text("")
     assert [path.name for path in built(tmp_path).release.parent.iterdir()] == ["tiny-1.2.3"]
+
+
+def test_every_file_is_forced_to_the_disk_before_the_release_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced, real = set(), os.fsync
+
+    def fsync(handle: int) -> None:
+        forced.add(str(Path(f"/proc/self/fd/{handle}").readlink()).partition("/.writing-")[2].partition("/")[2])
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    release = built(tmp_path).release
+    paths = [path.relative_to(release).as_posix() for path in release.rglob("*")]
+    assert len(paths) > 15
+    assert set(paths) - forced == set()
+
+
+def test_a_release_is_never_deleted_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, deleted, real = built(tmp_path), [], shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **how: (deleted.append(Path(path).name), real(path, **how)))
+    assert built(tmp_path).manifest == first.manifest
+    assert [name[:14] for name in deleted] == [".writing-tiny-"]
 
 
 def test_pages_carry_checksums(report: BuildReport) -> None:

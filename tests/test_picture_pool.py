@@ -79,8 +79,14 @@ def test_a_worker_that_hangs_is_replaced() -> None:
         assert pid(pool) != hanging
 
 
+def test_a_picture_whose_worker_was_killed_by_somebody_else_is_asked_about_once_more() -> None:
+    with PicturePool(1) as pool:
+        os.kill(pid(pool), signal.SIGKILL)
+        assert pool.ask(PHOTO)[0]["width"] == 120
+
+
 @pytest.mark.parametrize(
-    ("death", "words"), [(signal.SIGKILL, "killed by the system"), (signal.SIGSEGV, r"crashed \(SIGSEGV\)")]
+    ("death", "words"), [(signal.SIGABRT, r"crashed \(SIGABRT\)"), (signal.SIGSEGV, r"crashed \(SIGSEGV\)")]
 )
 def test_a_worker_that_dies_costs_one_picture(death: signal.Signals, words: str) -> None:
     with PicturePool(1) as pool:

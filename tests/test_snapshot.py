@@ -181,10 +181,27 @@ def test_a_disk_without_room_is_refused_before_anything_is_fetched(
 
 def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -> None:
     kept(tmp_path, b"one")
-    left = tmp_path / "objects" / ".new-half"
-    left.write_bytes(b"on")
+    left = [folder / ".new-half" for folder in (tmp_path, tmp_path / "objects", *(tmp_path / "objects").iterdir())]
+    for path in left:
+        path.write_bytes(b"on")
     kept(tmp_path, b"one")
-    assert not left.exists()
+    assert [path.exists() for path in left] == [False] * 3
+
+
+@pytest.mark.parametrize("found", ["2", "0", "x\x1b", ""])
+def test_a_snapshot_of_another_format_is_refused_with_both_named(found: str, tmp_path: Path) -> None:
+    kept(tmp_path, b"one")
+    assert (tmp_path / "format").read_text() == "1\n"
+    (tmp_path / "format").write_text(found)
+    with pytest.raises(DataError, match=f"is of format {found}, and this mkgb knows format 1; use the mkgb that made"):
+        Snapshot(tmp_path)
+
+
+def test_a_snapshot_from_before_formats_were_named_is_read_and_then_named(tmp_path: Path) -> None:
+    kept(tmp_path, b"one")
+    (tmp_path / "format").unlink()
+    assert kept(tmp_path, b"one").get("s:/0") is not None
+    assert (tmp_path / "format").read_text() == "1\n"
 
 
 @pytest.mark.parametrize("name", ["lock", "objects", "origin.json", "journal.jsonl", "asked-s.log", "shard", "object"])

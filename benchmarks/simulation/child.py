@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from mkg_builder import build, durable, snapshot, workshop
+from mkg_builder import durable, snapshot, workshop
+from mkg_builder.build import fetch
 from mkg_builder.errors import UpstreamError
 from mkg_builder.http import Client
 from mkg_builder.source import Answer, Request
@@ -84,7 +85,7 @@ def main() -> None:
         mock.patch.object(snapshot, "sync_file_system", timed(durable.sync_file_system, syncs)),
     ):
         try:
-            report = build.fetch(workshop.Job(asked["recipe"], workspace, contact="crawl@example.org"))
+            report = fetch(workshop.Job(asked["recipe"], workspace, contact="crawl@example.org"))
         except UpstreamError as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(error.exit_code)

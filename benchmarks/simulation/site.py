@@ -12,6 +12,7 @@ import os
 import random
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -28,6 +29,8 @@ from mkg_builder.clock import Clock
 FAULTS = ("500", "503", "429", "reset", "timeout", "truncated", "html", "json")
 JSON, JPEG, HTML = "application/json; charset=utf-8", "image/jpeg", "text/html"
 FIRST_ID = 100_000
+FAR = 30.0
+"""Seconds that the clock does not jump while somebody may still be at work; to ask each time would take hours."""
 
 Content = tuple[int, str, bytes]
 """Status, media type, body."""
@@ -42,6 +45,7 @@ class VirtualClock(Clock):
         self._lock = threading.Lock()
         self._sleepers: list[tuple[float, int, threading.Event]] = []
         self._numbers = itertools.count()
+        self._held: dict[int, float] = {}
 
     @override
     def now(self) -> float:
@@ -53,7 +57,12 @@ class VirtualClock(Clock):
 
     @override
     def sleep(self, seconds: float) -> None:
+        self.sleep_and_hold(seconds, hold=0.0)
+
+    def sleep_and_hold(self, seconds: float, hold: float) -> None:
+        """Sleep, and then hold the clock until this thread sleeps again, so many seconds of real time at most."""
         super().sleep(0)
+        self._held.pop(threading.get_ident(), None)
         if seconds <= 0:
             return
         with self._lock:
@@ -62,12 +71,18 @@ class VirtualClock(Clock):
             self._sleepers[0][2].set()
         while True:
             mine[2].wait()
+            while max(self._held.copy().values(), default=0.0) > time.monotonic():
+                time.sleep(0.0002)
+            if mine[0] - self._time > FAR:
+                time.sleep(0.005)  # whoever is awake, and has to do with an earlier moment, comes first
             with self._lock:
                 mine[2].clear()
                 first = self._sleepers[0]
                 if first is mine:
                     heapq.heappop(self._sleepers)
                     self._time = max(self._time, mine[0])
+                    if hold:
+                        self._held[threading.get_ident()] = time.monotonic() + hold
                 if self._sleepers:
                     self._sleepers[0][2].set()
             if first is mine:
@@ -192,7 +207,7 @@ class Transport(BaseAdapter):
         address = request.path_url
         line = f"{sent:.6f} {arrived:.6f} {sent + delay:.6f} {parts.netloc} {outcome} {address}\n"
         os.write(self._log, line.encode())
-        clock.sleep(sent + delay - arrived)
+        clock.sleep_and_hold(sent + delay - arrived, hold=0.1 if fault else 0.0)
         if fault:
             self._attempts[url] = attempt + 1
         return self._reply(request, fault, wait)

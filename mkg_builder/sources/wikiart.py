@@ -105,11 +105,15 @@ class WikiArt(Source):
             exhaust(context.get_all([site.related_request(context, path) for path in own]))
 
     def _fetch_pictures(self, context: SourceContext, records: Sequence[Record]) -> None:
-        """Ask for every picture in its first size, then for those that are missing or cut short in the next."""
+        """Ask for every picture in its first size, then for those that are missing or cut short in the next.
+
+        A size that could not be had now is no reason to take another: the next run asks for it again.
+        """
         wanted = [image for record in records if (image := site.image_address(record)) is not None]
         for size in self.options.image_sizes:
             answers = context.get_all([site.image_request(image, size) for image in wanted])
-            wanted = [image for image, answer in zip(wanted, answers, strict=True) if not is_picture(answer)]
+            told = [(image, answer) for image, answer in zip(wanted, answers, strict=True) if answer.status]
+            wanted = [image for image, answer in told if not is_picture(answer)]
 
     @override
     def read(self, context: SourceContext) -> Iterator[Statement]:
