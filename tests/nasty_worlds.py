@@ -18,7 +18,7 @@ ARTISTS = ("artist:a", "artist:B", "artist:null", "artist:01", "artist:é")
 DATES = (
     "date:1849", "date:1850", "date:1849-12-31", "date:1850-01-01", "date:1852~", "date:1800?", "date:1800%",
     "date:184X", "date:18XX", "date:1840/1849", "date:1849/1850", "date:../1480", "date:1900/..", "date:-0030",
-    "date:0000", "date:", "date:nonsense", "date:1900/1890", "date:9999~",
+    "date:0000", "date:", "date:nonsense", "date:1900/1890", "date:1900", "date:9999~",
 )  # fmt: skip
 PLACES = {
     "place:vinci": "Vinci, Florence, Italy", "place:paris": "ParisFrance", "place:prague": "Prague, Czechoslovakia",

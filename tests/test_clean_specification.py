@@ -20,7 +20,7 @@ from mkg_builder.recipe import Recipe, SplitRecipe
 from mkg_builder.split import sides_of, split_facts
 from mkg_builder.triples import Triples
 from tests.clean_specification import specified_clean
-from tests.nasty_worlds import ARTWORKS, facts_of, pictures, recipe_of, recipes, splits, worlds
+from tests.nasty_worlds import ARTISTS, ARTWORKS, facts_of, pictures, recipe_of, recipes, splits, worlds
 from tests.split_specification import specified_split
 
 SPLIT = {"policy": "transductive"}
@@ -256,6 +256,18 @@ def test_dates_that_meet_in_one_year_agree_where_one_period_is_wanted() -> None:
     assert ([triple.source for triple in left.triples], left.gone) == (["b"], {"duplicate": 1})
 
 
+def lived(*deaths: str) -> Facts:
+    bins = {name: {"into": name, "years": 50} for name in ("wasBornOnDate", "diedOnDate")}
+    born = Triple("artist:a", "wasBornOnDate", "date:1900", "a")
+    rules = {"in_order": {"wasBornOnDate": "diedOnDate"}, "bins": bins}
+    return stated(born, *(Triple("artist:a", "diedOnDate", date, "a") for date in deaths), rules=rules)
+
+
+def test_who_may_have_died_after_birth_is_contradicted_by_no_other_date() -> None:
+    assert lived("date:1849").gone == {"contradiction": 2}
+    assert lived("date:1849", "date:9999~").gone == lived("date:9999~", "date:1849").gone == {"bins": 1}
+
+
 def test_a_period_stated_and_one_made_of_a_date_cannot_both_stand() -> None:
     period = Triple("artwork:1", "belongsToTimeframe", "timeframe:1849", "b")
     date = Triple("artwork:1", "isCreatedInYear", "date:1850", "a")
@@ -285,11 +297,12 @@ def test_what_the_rest_makes_equal_stands_once_and_not_held_out() -> None:
     assert left.entities["style:x"] == replace(facts.entities["style:x"], sources=("a",))
 
 
-def test_works_without_a_letter_in_their_names_are_no_namesakes() -> None:
+@pytest.mark.parametrize(("label", "makers"), [("***", ARTISTS[:1] * 5), ("Lilies", ARTISTS)])
+def test_works_without_a_letter_in_their_names_or_of_other_makers_are_no_namesakes(label: str, makers: tuple) -> None:
     shares = {"validation": 0.3, "test": 0.3}
     policy = SplitRecipe(policy="inductive", unseen="artwork", together=["isCreatedByArtist"], **shares)
-    facts = facts_of([(work, ("label", "***")) for work in ARTWORKS], [], ())
-    works = [Triple(work, "isCreatedByArtist", "artist:a", "a") for work in ARTWORKS]
+    facts = facts_of([(work, ("label", label)) for work in ARTWORKS], [], ())
+    works = [Triple(work, "isCreatedByArtist", maker, "a") for work, maker in zip(ARTWORKS, makers, strict=True)]
     alone = [divided(replace(facts, triples=Triples.of([work])), policy)[work[:3]] for work in works]
     together = divided(replace(facts, triples=Triples.of(works)), policy)
     assert [together[work[:3]] for work in works] == alone
