@@ -24,5 +24,5 @@ def crawl() -> dict:
 def test_a_crawl_that_is_killed_and_disturbed_ends_as_an_undisturbed_one(crawl: dict) -> None:
     assert crawl["kills"] == 5
     assert crawl["faults"] > 10
-    assert crawl["requests"] - crawl["faults"] - crawl["answers"] < 50
+    assert crawl["answers"] > 500
     assert [name for name, kept in crawl["promises"].items() if not kept] == []
