@@ -45,7 +45,7 @@ demo: install
 	@echo "run:      $(RUN)"
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 check: install
 	$(BIN)/ruff check

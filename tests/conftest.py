@@ -8,7 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+os.environ["COLUMNS"] = "200"  # before rich is loaded: a test's process has no terminal whose width would count
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as vlkge sets it, before torch is loaded
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))  # the commands that tests start share the cores too
 
 import hypothesis
 import pytest
@@ -20,7 +23,7 @@ from tests.local_hub import TOKEN, Hub, local_hub
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
-torch.set_num_threads(2)
+torch.set_num_threads(THREADS)
 hypothesis.settings.register_profile("house", deadline=None)  # timing never decides a test
 hypothesis.settings.load_profile("house")
 

@@ -393,7 +393,6 @@ def test_killed_anywhere_it_is_finished_by_the_same_command_and_main_is_never_mi
 def typed(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
     """Exit code and output of mkgb, run in this process."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
-        patch.setenv("COLUMNS", "200")
         patch.setattr(sys, "argv", ["mkgb", *map(str, arguments)])
         main()
         sys.exit(0)

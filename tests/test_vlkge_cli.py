@@ -35,7 +35,6 @@ def vlkge(*arguments: object, cwd: Path) -> Done:
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(cwd)
-        patch.setenv("COLUMNS", "200")
         patch.setattr(sys, "argv", ["vlkge", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
             main()
