@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from vlkge.negatives import NegativeSampler, TripleSet
+from vlkge.negatives import Draw, NegativeSampler, TripleSet
 
 TRAIN = torch.tensor([[0, 0, 5], [0, 0, 6], [1, 0, 5], [2, 0, 7], [3, 1, 8], [4, 1, 9]])
 
@@ -13,7 +13,7 @@ TRAIN = torch.tensor([[0, 0, 5], [0, 0, 6], [1, 0, 5], [2, 0, 7], [3, 1, 8], [4,
 def sampler(
     count: int = 50, pool: str = "relation", corrupt: str = "tail", known: torch.Tensor = TRAIN
 ) -> NegativeSampler:
-    return NegativeSampler(TRAIN, TripleSet(known, 10, 2), 2, count, pool, corrupt)
+    return NegativeSampler(TRAIN, TripleSet(known, 10, 2), 2, Draw(count, pool, corrupt))
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -71,7 +71,7 @@ def test_validation_and_test_triples_are_drawn_unless_they_are_said_to_be_known(
 @pytest.mark.parametrize("count", [1, 100])
 def test_where_no_negative_exists_all_are_masked(count: int) -> None:
     only = torch.tensor([[0, 0, 1]])
-    drawn = NegativeSampler(only, TripleSet(only, 2, 1), 1, count, "relation", "tail").sample(only, seeded())
+    drawn = NegativeSampler(only, TripleSet(only, 2, 1), 1, Draw(count, "relation", "tail")).sample(only, seeded())
     assert (drawn.entities.shape, drawn.valid.any().item()) == ((1, count), False)
 
 

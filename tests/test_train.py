@@ -15,9 +15,10 @@ from vlkge.evaluate import evaluate_run
 from vlkge.features import save_features
 from vlkge.model import build_model
 from vlkge.negatives import Negatives
+from vlkge.objective import Objective
 from vlkge.protocol import Strict
 from vlkge.run import Run, create_run, load_run
-from vlkge.train import batch_loss, check_names, fit, resolve, start
+from vlkge.train import check_names, fit, resolve, start
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -101,7 +102,8 @@ def test_the_loss_is_the_mean_of_softplus_over_what_is_valid() -> None:
     (h0, _, t0), (h1, _, t1) = positives.tolist()
     signed = [-score(h0, t0), -score(h1, t1), score(h0, 0), score(h0, 1), score(5, t1)]
     expected = torch.stack([(1 + value.exp()).log() for value in signed]).mean()
-    torch.testing.assert_close(batch_loss(model, positives, negatives), expected)
+    total, count = Objective()(model, positives, negatives)
+    torch.testing.assert_close(total / count, expected)
 
 
 def test_an_unseen_entity_has_no_weight_at_all_and_training_never_touches_it(tmp_path: Path) -> None:

@@ -26,21 +26,26 @@ class ModelConfig(_Section):
         fusion: a registered fusion, or `module:Name`.
         modalities: what an entity's vector is made of; none given: structural and all that the features hold.
         dim: components of one modality's vector.
-        projection: of image and text vectors to `dim`: `trained`, or `frozen` at its seeded orthogonal start.
+        projection: of image and text vectors to `dim`: `trained`, `frozen` at its seeded orthogonal start, or
+            `fitting`: trained where the sizes differ, none where they are equal, as in the paper.
         normalise: of image and text vectors: `standardise` per component by entities seen in train, `l2`, `none`.
         structural: of the type that has unseen members, entities `shared` one free vector or had, where seen in
-            train, their `own` as in the paper; entities of other types have their own either way.
+            train, their `own`; `masked`: as `own`, and unseen ones a vector of zeros that counts as present, as in
+            the paper. Entities of other types have their own in any case.
         dropout: share of the components of image and text vectors that a training step leaves out.
+        reciprocal: whether each relation has an inverse of its own parameters, learned from and asked for heads
+            (Lacroix et al., ICML 2018).
     """
 
     scorer: str = "complex"
     fusion: str = "average"
     modalities: list[Modality] | None = Field(default=None, min_length=1)
     dim: Positive = 128
-    projection: Literal["trained", "frozen"] = "trained"
+    projection: Literal["trained", "frozen", "fitting"] = "trained"
     normalise: Literal["standardise", "l2", "none"] = "standardise"
-    structural: Literal["shared", "own"] = "shared"
+    structural: Literal["shared", "own", "masked"] = "shared"
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
+    reciprocal: bool = False
 
 
 class TrainingConfig(_Section):
@@ -49,26 +54,41 @@ class TrainingConfig(_Section):
     Attributes:
         epochs: at most so many.
         batch_size: positives per step.
-        negatives: per positive.
+        loss: `logistic` as in the paper, or `softmax`, the cross-entropy of the right answer among its negatives.
+        negatives: per positive, or `all` of the pool (1-vs-all).
+        share_negatives: draw once for all positives of a batch (of a relation, where the pool is the relation's).
+        distinct: never give one positive the same negative twice.
         negative_pool: replacements are the relation's own ends in train (`relation`) or any entity of train.
         corrupt: which end is replaced; `auto`: `tail` in the inductive setting, else `both`.
-        known: what a negative must not be: a triple of `train`, or of `all` splits as in the official code.
+        known: what a negative must not be: a triple of `train`; of `all` splits; or of all splits in either
+            direction, as in the official code (`reference`).
+        sample: share of a relation's train triples that an epoch takes, by relation; others are taken whole.
+        regularizer: of the positives' vectors: `n3`, `dura` or `none`.
+        regularizer_weight: what it is multiplied with, per positive.
         learning_rate: of Adagrad.
         patience: stop after so many epochs without a better validation MRR.
         seed: of everything random.
         device: a torch device, `cpu` or `cuda`.
+        precision: of matrix products: `float32`, or on a GPU `tf32` or `bfloat16`.
     """
 
     epochs: Positive = 100
     batch_size: Positive = 512
-    negatives: Positive = 4
+    loss: Literal["logistic", "softmax"] = "logistic"
+    negatives: Positive | Literal["all"] = 4
+    share_negatives: bool = False
+    distinct: bool = False
     negative_pool: Literal["relation", "entities"] = "relation"
     corrupt: Literal["auto", "tail", "both"] = "auto"
-    known: Literal["train", "all"] = "train"
+    known: Literal["train", "all", "reference"] = "train"
+    sample: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] = {}
+    regularizer: Literal["none", "n3", "dura"] = "none"
+    regularizer_weight: float = Field(default=0.0, ge=0.0)
     learning_rate: float = Field(default=0.1, gt=0.0)
     patience: Positive = 10
     seed: int = Field(default=42, ge=0, lt=2**63)
     device: str = "cpu"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
 
 
 class Experiment(_Section):

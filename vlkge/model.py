@@ -34,12 +34,14 @@ class FreeVectors(nn.Module):
         owners: bool [n], which entities have one of their own.
         dim: its size.
         sharers: bool [n], which entities share one; none by default.
+        zeros: whether the rest have a vector of zeros that counts as present.
     """
 
     rows: Tensor
 
-    def __init__(self, owners: Tensor, dim: int, sharers: Tensor | None = None) -> None:
+    def __init__(self, owners: Tensor, dim: int, sharers: Tensor | None = None, zeros: bool = False) -> None:
         super().__init__()
+        self.zeros = zeros
         own = int(owners.sum())
         self.shared = own if sharers is not None and bool(sharers.any()) else None
         rows = _rows(owners) if self.shared is None else torch.where(cast(Tensor, sharers), own, _rows(owners))
@@ -54,7 +56,7 @@ class FreeVectors(nn.Module):
         present = rows >= 0
         # sparse: an optimiser step then costs what the batch touches, not what the graph holds
         vectors = embedding(rows[present], self.weight, sparse=True)
-        return _spread(vectors, present), present
+        return _spread(vectors, present), torch.ones_like(present) if self.zeros else present
 
 
 class EncodedVectors(nn.Module):
@@ -74,7 +76,7 @@ class EncodedVectors(nn.Module):
     vectors: Tensor
     mean: Tensor
     scale: Tensor
-    frozen: Tensor
+    frozen: Tensor | None
 
     def __init__(self, vectors: Tensor, owners: Tensor, seen: Tensor, config: ModelConfig) -> None:
         super().__init__()
@@ -87,9 +89,9 @@ class EncodedVectors(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
         start = _start(config.dim, size + (self.normalise == "standardise"))
-        self.projection = nn.Parameter(start) if config.projection == "trained" else None
-        if config.projection == "frozen":
-            self.register_buffer("frozen", start)
+        fits = config.projection == "fitting" and start.shape[0] == start.shape[1]
+        self.projection = None if fits or config.projection == "frozen" else nn.Parameter(start)
+        self.register_buffer("frozen", start if config.projection == "frozen" else None)
 
     def forward(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Projected vectors [k, dim] of entities [k] and whether they have one; zeros where not."""
@@ -104,11 +106,12 @@ class EncodedVectors(nn.Module):
         elif self.normalise == "l2":
             raw = normalize(raw, dim=-1)
         if self.training and self.dropout:
-            kept = torch.rand(raw.shape, generator=self.generator) >= self.dropout
-            raw = raw * (kept.to(raw.device) / (1 - self.dropout))
+            kept = torch.rand(raw.shape, generator=self.generator, device=raw.device) >= self.dropout
+            raw = raw * (kept / (1 - self.dropout))
         if self.normalise == "standardise":
             raw = torch.cat([raw, raw.new_full((len(raw), 1), CONSTANT)], dim=1)
-        return raw @ (self.frozen if self.projection is None else self.projection).T
+        matrix = self.frozen if self.projection is None else self.projection
+        return raw if matrix is None else raw @ matrix.T
 
 
 class EntityRepresentation(nn.Module):
@@ -200,6 +203,8 @@ class ImaginaryPart(nn.Module):
 class KGEModel(nn.Module):
     """Entity vectors, relation parameters and the scorer over them.
 
+    With reciprocal relations, row `r + relation_count` of `relations` is the inverse of row `r`.
+
     Args:
         config: the experiment's model, modalities resolved.
         dataset: the graph.
@@ -216,7 +221,9 @@ class KGEModel(nn.Module):
             if STRUCTURAL not in (config.modalities or ()):
                 owners = torch.zeros_like(owners)
             self.imaginary = ImaginaryPart(owners, self.real.dim)
-        self.relations = nn.Parameter(torch.empty(len(dataset.relations), self.scorer.relation_size(self.real.dim)))
+        self.reciprocal, self.relation_count = config.reciprocal, len(dataset.relations)
+        rows = self.relation_count * (2 if self.reciprocal else 1)
+        self.relations = nn.Parameter(torch.empty(rows, self.scorer.relation_size(self.real.dim)))
         self.scorer.init_relations(self.relations.data)
 
     def draw_from(self, generator: torch.Generator) -> None:
@@ -250,8 +257,8 @@ def build_model(config: ModelConfig, dataset: Dataset, features: Features, seed:
 
 def _structural(config: ModelConfig, dataset: Dataset) -> FreeVectors:
     seen, closed = dataset.seen(), closed_types(dataset)
-    if config.structural == "own":
-        return FreeVectors(seen, config.dim)
+    if config.structural != "shared":
+        return FreeVectors(seen, config.dim, zeros=config.structural == "masked")
     return FreeVectors(seen & closed, config.dim, sharers=~closed)
 
 

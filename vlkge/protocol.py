@@ -36,13 +36,13 @@ class KnownAnswers:
         self._keys, order = (anchors * relation_count + relations).sort()
         self._answers = answers[order]
 
-    def lookup(self, anchors: Tensor, relation: int) -> tuple[Tensor, Tensor]:
+    def lookup(self, anchors: Tensor, relation: int | Tensor) -> tuple[Tensor, Tensor]:
         """The known answers of queries [q]: the query's row and the answering entity, both [k]."""
         keys = anchors * self._relation_count + relation
         start = torch.searchsorted(self._keys, keys)
         counts = torch.searchsorted(self._keys, keys, right=True) - start
-        rows = torch.arange(len(keys)).repeat_interleave(counts)
-        within = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
+        rows = torch.arange(len(keys), device=keys.device).repeat_interleave(counts)
+        within = torch.arange(len(rows), device=keys.device) - (counts.cumsum(0) - counts)[rows]
         return rows, self._answers[start[rows] + within]
 
 

@@ -1,13 +1,14 @@
 """How likely a triple is, from the vectors of its head, relation and tail: TransE, DistMult, ComplEx, RotatE."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mkg_builder.registry import Registry
+from vlkge.similarity import MARGIN, Dot, Euclidean, Manhattan, Similarity
 
 REGISTRY = Registry(
     "model",
@@ -20,8 +21,8 @@ REGISTRY = Registry(
     },
 )
 
-MARGIN = 12.0
-"""What the distance scorers subtract the distance from (the paper's gamma)."""
+Direction = Literal["tail", "head"]
+"""Which end is asked for; the other end of the triple is the query's anchor."""
 
 
 class Scorer(ABC):
@@ -29,9 +30,14 @@ class Scorer(ABC):
 
     An entity vector is `parts` vectors of one size behind each other on the last axis: the real
     part alone (1), or the real and the imaginary part (2). Higher scores are likelier triples.
+
+    Attributes:
+        similarity: compares `query` and `key`, where the formula is such a comparison; training is then many
+            times faster. None: `score` is all there is.
     """
 
     parts: ClassVar[int] = 1
+    similarity: ClassVar[Similarity | None] = None
 
     def relation_size(self, dim: int) -> int:
         """Parameters per relation when one part of an entity vector has `dim` components."""
@@ -44,6 +50,14 @@ class Scorer(ABC):
     @abstractmethod
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [...] of triples whose vectors [..., size] broadcast against each other."""
+
+    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:
+        """Vectors [b, d] to be compared with the keys of the asked end, of anchors and relations [b, ...]."""
+        raise NotImplementedError(f"{type(self).__name__} has a similarity but no query")
+
+    def key(self, entities: Tensor) -> Tensor:
+        """Vectors [n, d] of entities [n, size] to be compared with queries."""
+        return entities
 
     def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         """Scores [b, m] of b queries (head, relation) against the same m tails."""
@@ -65,10 +79,21 @@ class TransE(Scorer):
     normalisation as in VL-KGE (arXiv 2603.02435).
     """
 
+    similarity = Manhattan()
+
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [...] of broadcasting triples."""
         translated = normalize(head, dim=-1) + normalize(relation, dim=-1)
         return MARGIN - (translated - normalize(tail, dim=-1)).abs().sum(-1)
+
+    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:
+        """The anchor moved by r: h + r, or t - r."""
+        translation = normalize(relation, dim=-1)
+        return normalize(anchor, dim=-1) + (translation if direction == "tail" else -translation)
+
+    def key(self, entities: Tensor) -> Tensor:
+        """Vectors of length 1."""
+        return normalize(entities, dim=-1)
 
     def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         """Scores [b, m] by pairwise L1 distances."""
@@ -87,9 +112,15 @@ class DistMult(Scorer):
     Yang et al., "Embedding Entities and Relations for Learning and Inference in Knowledge Bases", ICLR 2015.
     """
 
+    similarity = Dot()
+
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [...] of broadcasting triples."""
         return _dot(head * relation, tail)
+
+    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:  # noqa: ARG002
+        """The same in both directions."""
+        return anchor * relation
 
     def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         """Scores [b, m] as one matrix product."""
@@ -107,10 +138,15 @@ class ComplEx(Scorer):
     """
 
     parts = 2
+    similarity = Dot()
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [...] of broadcasting triples."""
         return _dot(_multiply(head, relation), tail)
+
+    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:
+        """The anchor times r, or times conj(r): Re(h r conj(t)) = Re(h conj(conj(r) t)) is a dot product."""
+        return _multiply(anchor, relation if direction == "tail" else _conjugate(relation))
 
     def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         """Scores [b, m] as one matrix product: Re(q conj(t)) is the dot product of both parts."""
@@ -129,6 +165,7 @@ class RotatE(Scorer):
     """
 
     parts = 2
+    similarity = Euclidean()
 
     def relation_size(self, dim: int) -> int:
         """One angle per complex component."""
@@ -143,6 +180,10 @@ class RotatE(Scorer):
         difference: Tensor = _multiply(head, _rotation(relation)) - tail
         distance: Tensor = torch.linalg.vector_norm(difference, dim=-1)
         return MARGIN - distance
+
+    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:
+        """The anchor turned by theta, or back, which leaves the distance as it is."""
+        return _multiply(anchor, _rotation(relation if direction == "tail" else -relation))
 
     def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         """Scores [b, m] by pairwise Euclidean distances."""

@@ -1,0 +1,111 @@
+"""What a batch costs: its triples scored against negatives, through the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from vlkge.candidates import CandidateSampler, SharedCandidates
+from vlkge.losses import LOSSES, REGULARIZERS, LossName, RegularizerName
+from vlkge.model import KGEModel
+from vlkge.negatives import Negatives, NegativeSampler
+
+Opponents = Negatives | Sequence[SharedCandidates]
+"""What the triples of a batch are scored against."""
+
+Sampler = NegativeSampler | CandidateSampler
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss to be made small.
+
+    Attributes:
+        loss: of positives and negatives.
+        regularizer: of the vectors of the positives.
+        weight: of the regulariser, per positive.
+    """
+
+    loss: LossName = "logistic"
+    regularizer: RegularizerName = "none"
+    weight: float = 0.0
+
+    def __call__(self, model: KGEModel, positives: Tensor, opponents: Opponents) -> tuple[Tensor, Tensor]:
+        """The loss of triples [b, 3] as a sum and the number of its terms; their quotient is what is made small.
+
+        The regulariser is scaled so that the quotient holds `weight` times its mean over the positives.
+        """
+        batch = _Batch(model, positives, opponents)
+        parts = [LOSSES[self.loss](*scores) for scores in batch.scores()]
+        total, count = torch.stack([part[0] for part in parts]).sum(), torch.stack([part[1] for part in parts]).sum()
+        regularizer = REGULARIZERS[self.regularizer]
+        if regularizer is not None and self.weight:
+            of_vectors = regularizer(model.scorer, batch.head, batch.relation, batch.tail)
+            total = total + self.weight * of_vectors * (count / len(positives))
+        return total, count
+
+
+class _Batch:
+    """The vectors of a batch, each entity represented once, and the scores made of them."""
+
+    def __init__(self, model: KGEModel, positives: Tensor, opponents: Opponents) -> None:
+        self.model, self.opponents = model, opponents
+        shared = [] if isinstance(opponents, Negatives) else opponents
+        drawn = [opponents.entities.flatten()] if isinstance(opponents, Negatives) else [s.entities for s in shared]
+        ends = positives[:, [0, 2]].T.flatten()
+        distinct, places = torch.unique(torch.cat([ends, *drawn]), return_inverse=True)
+        self.vectors = model.represent(distinct)
+        of_ends, *self.places = places.split([len(ends), *map(len, drawn)])
+        self.head, self.tail = embedding(of_ends, self.vectors).chunk(2)
+        self.relation = model.relations[positives[:, 1]]
+
+    def scores(self) -> list[tuple[Tensor, Tensor]]:
+        """The scores of positives [q] and of their negatives [q, k], -inf where there is none."""
+        if not isinstance(self.opponents, Negatives):
+            return [self._among(one, place) for one, place in zip(self.opponents, self.places, strict=True)]
+        places = self.places[0].view(self.opponents.entities.shape)
+        if self.model.scorer.similarity is None:
+            positive, negative = self._by_formula(self.opponents.heads, places)
+        else:
+            positive, negative = self._by_similarity(self.opponents.heads, places)
+        return [(positive, negative.masked_fill(~self.opponents.valid, -torch.inf))]
+
+    def _by_similarity(self, heads: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        scorer, swapped = self.model.scorer, heads[:, None]
+        query, answer = scorer.query(self.head, self.relation, "tail"), self.tail
+        if bool(heads.any()):
+            query = torch.where(swapped, scorer.query(self.tail, self.relation, "head"), query)
+            answer = torch.where(swapped, self.head, self.tail)
+        assert scorer.similarity is not None
+        positive = scorer.similarity.pairs(query, scorer.key(answer))
+        return positive, scorer.similarity.sampled(query, scorer.key(self.vectors), places)
+
+    def _by_formula(self, heads: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        scorer, others, wide = self.model.scorer, self.vectors[places], self.relation[:, None]
+        negative = others.new_empty(places.shape)
+        for chosen, swapped in ((~heads, False), (heads, True)):
+            if bool(chosen.any()):
+                head = others[chosen] if swapped else self.head[chosen, None]
+                tail = self.tail[chosen, None] if swapped else others[chosen]
+                negative[chosen] = scorer.score(head, wide[chosen], tail)
+        return scorer.score(self.head, self.relation, self.tail), negative
+
+    def _among(self, shared: SharedCandidates, places: Tensor) -> tuple[Tensor, Tensor]:
+        scorer, others = self.model.scorer, embedding(places, self.vectors)
+        head, relation, tail = (vectors[shared.rows] for vectors in (self.head, self.relation, self.tail))
+        anchor, answer = (head, tail) if shared.direction == "tail" else (tail, head)
+        if scorer.similarity is not None:
+            query = scorer.query(anchor, relation, shared.direction)
+            positive = scorer.similarity.pairs(query, scorer.key(answer))
+            negative = scorer.similarity.matrix(query, scorer.key(others))
+        else:
+            positive = scorer.score(head, relation, tail)
+            negative = (
+                scorer.score_tails(head, relation, others)
+                if shared.direction == "tail"
+                else scorer.score_heads(others, relation, tail)
+            )
+        negative[shared.known] = -torch.inf
+        return positive, negative

@@ -1,0 +1,167 @@
+"""How alike queries and entities are: pair by pair, all with all, or each query with entities drawn for it."""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+MARGIN = 12.0
+"""What the distance scorers subtract the distance from (the paper's gamma)."""
+
+ROWS_AT_ONCE = 800
+"""Entity vectors gathered at a time: few enough to stay in a core's cache."""
+
+SMALLEST = 1e-12
+"""Squared distances below this are rounding."""
+
+
+class Similarity(ABC):
+    """One number for a query vector and an entity vector of one size; higher is more alike."""
+
+    @abstractmethod
+    def pairs(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """[...] of vectors [..., d] that broadcast against each other."""
+
+    @abstractmethod
+    def matrix(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """[b, m] of every query [b, d] with every entity [m, d]."""
+
+    def sampled(self, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
+        """[b, k] of query i [b, d] with the entities `index[i]`, rows of [n, d]; int64 [b, k]."""
+        return self.pairs(queries[:, None], entities[index])
+
+
+class Dot(Similarity):
+    """The dot product."""
+
+    def pairs(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """[...] of broadcasting vectors."""
+        return torch.einsum("...d,...d->...", queries, entities)
+
+    def matrix(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """[b, m] as one matrix product."""
+        return queries @ entities.T
+
+    def sampled(self, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
+        """[b, k], on a CPU without gathering the entities."""
+        if queries.is_cuda:
+            return torch.einsum("bd,bkd->bk", queries, entities[index])
+        products: Tensor = _SampledDots.apply(queries, entities, index)  # type: ignore[no-untyped-call]
+        return products
+
+
+class Euclidean(Similarity):
+    """`margin - |q - e|_2`."""
+
+    def __init__(self) -> None:
+        self._dot = Dot()
+
+    def pairs(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """[...] of broadcasting vectors, without cancellation."""
+        distance: Tensor = torch.linalg.vector_norm(queries - entities, dim=-1)
+        return MARGIN - distance
+
+    def matrix(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """[b, m] by `|q|^2 - 2qe + |e|^2`, which loses distances far below the vectors' lengths."""
+        return self._of(queries, _squares(entities), self._dot.matrix(queries, entities))
+
+    def sampled(self, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
+        """[b, k], as `matrix`."""
+        return self._of(queries, _squares(entities)[index], self._dot.sampled(queries, entities, index))
+
+    @staticmethod
+    def _of(queries: Tensor, squares: Tensor, products: Tensor) -> Tensor:
+        squared = _squares(queries)[:, None] - 2 * products + squares
+        return MARGIN - squared.clamp(min=SMALLEST).sqrt()
+
+
+class Manhattan(Similarity):
+    """`margin - |q - e|_1`."""
+
+    def pairs(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """[...] of broadcasting vectors."""
+        return MARGIN - (queries - entities).abs().sum(-1)
+
+    def matrix(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """[b, m] of pairwise distances."""
+        return MARGIN - torch.cdist(queries, entities, p=1.0)
+
+    def sampled(self, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
+        """[b, k], on a CPU a few queries at a time."""
+        if queries.is_cuda:
+            return self.pairs(queries[:, None], entities[index])
+        distances: Tensor = _SampledDistances.apply(queries, entities, index)  # type: ignore[no-untyped-call]
+        return MARGIN - distances
+
+
+def _squares(vectors: Tensor) -> Tensor:
+    return (vectors * vectors).sum(-1)
+
+
+class _SampledDots(torch.autograd.Function):
+    """`products[i, j] = queries[i] . entities[index[i, j]]`, and its gradients, without a [b, k, d] in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(queries, entities, index)
+        pattern = _pattern(index, queries.new_zeros(index.numel()), len(entities))
+        sampled: Tensor = torch.sparse.sampled_addmm(pattern, queries, entities.T, beta=0.0)
+        return sampled.values().view(index.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        queries, entities, index = ctx.saved_tensors
+        weights = upstream[0].contiguous()
+        of_queries = embedding_bag(index, entities, per_sample_weights=weights, mode="sum")
+        ordered, order = index.reshape(-1).sort(stable=True)
+        counts = torch.bincount(ordered, minlength=len(entities))
+        rows, starts = order // index.shape[1], counts.cumsum(0) - counts
+        of_entities = embedding_bag(rows, queries, starts, per_sample_weights=weights.reshape(-1)[order], mode="sum")
+        return of_queries, of_entities, None
+
+
+class _SampledDistances(torch.autograd.Function):
+    """`distances[i, j] = |queries[i] - entities[index[i, j]]|_1`, and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(queries, entities, index)
+        distances = queries.new_empty(index.shape)
+        for part, differences in _differences(queries, entities, index):
+            torch.linalg.vector_norm(differences, 1, -1, out=distances[part])
+        return distances
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        queries, entities, index = ctx.saved_tensors
+        of_queries, of_entities = torch.empty_like(queries), torch.zeros_like(entities)
+        for part, differences in _differences(queries, entities, index):
+            slopes = differences.sign_().mul_(upstream[0][part][..., None])
+            torch.sum(slopes, 1, out=of_queries[part])
+            of_entities.index_add_(0, index[part].reshape(-1), slopes.flatten(0, 1), alpha=-1)
+        return of_queries, of_entities, None
+
+
+def _pattern(index: Tensor, values: Tensor, columns: int) -> Tensor:
+    """A matrix [b, columns] in compressed rows whose row i has its entries at `index[i]`."""
+    starts = torch.arange(0, index.numel() + 1, index.shape[1])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        size = (len(index), columns)
+        pattern: Tensor = torch.sparse_csr_tensor(starts, index.reshape(-1), values, size, check_invariants=False)
+    return pattern
+
+
+def _differences(queries: Tensor, entities: Tensor, index: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """`queries[i] - entities[index[i, j]]` for a few i at a time: the slice, and a buffer that is used again."""
+    step = max(1, ROWS_AT_ONCE // max(1, index.shape[1]))
+    buffer = queries.new_empty(step * index.shape[1], queries.shape[1])
+    for start in range(0, len(index), step):
+        part = slice(start, start + step)
+        chosen = index[part].reshape(-1)
+        rows = torch.index_select(entities, 0, chosen, out=buffer[: len(chosen)])
+        yield part, rows.view(*index[part].shape, -1).neg_().add_(queries[part, None])

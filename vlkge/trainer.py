@@ -1,0 +1,238 @@
+"""One training in memory: model, optimiser, generators, what is best so far; an epoch at a time."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlkge.candidates import CandidateSampler
+from vlkge.config import TrainingConfig
+from vlkge.dataset import Dataset
+from vlkge.errors import RunError
+from vlkge.evaluate import Evaluator, ModelScores
+from vlkge.negatives import Corrupt, Draw, NegativeSampler, TripleSet
+from vlkge.objective import Objective, Sampler
+from vlkge.optimizer import RowAdagrad
+from vlkge.parallel import Group
+from vlkge.protocol import KnownAnswers, all_triples, make_protocol
+from vlkge.run import Run, load_weights
+from vlkge.scorers import Direction
+
+Advance = Callable[[str, int, int | None], None]
+"""Told of progress: what is being done, how many are done, of how many."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch came to.
+
+    Attributes:
+        epoch: 1 is the first.
+        loss: mean over the epoch's positives and negatives.
+        validation_mrr: under the experiment's protocol; None where there is no validation split.
+        best: whether these weights are kept.
+        seconds: training and validation together.
+        training_seconds: training alone.
+    """
+
+    epoch: int
+    loss: float
+    validation_mrr: float | None
+    best: bool
+    seconds: float
+    training_seconds: float
+
+
+class Trainer:
+    """The state of one training; made anew from its run, it goes on bit for bit (CPU).
+
+    Args:
+        run: new, or stopped after any epoch.
+        group: the processes that train it together.
+    """
+
+    def __init__(self, run: Run, group: Group) -> None:
+        self.run, self.group, self.settings = run, group, run.experiment.training
+        self.device = torch.device(self.settings.device)
+        self.model = run.new_model()
+        self.generator = torch.Generator(self.device).manual_seed(self.settings.seed)
+        self.noise = torch.Generator(self.device)
+        self.epoch, self.since_best, self.best_mrr = 0, 0, -1.0
+        self.history: list[dict[str, Any]] = []
+        self.material = Material(run.dataset, self.settings, self.model.reciprocal, self.device)
+        self.objective = Objective(self.settings.loss, self.settings.regularizer, self.settings.regularizer_weight)
+        self.evaluator = None
+        if len(run.dataset.triples["validation"]):
+            self.evaluator = Evaluator(run.dataset, "validation", make_protocol(run.experiment.protocol))
+        checkpoint = run.load_checkpoint() if run.progress else {}
+        if checkpoint:
+            load_weights(self.model, _under("model.", checkpoint), str(run.folder))
+        self.model.to(self.device)
+        self.model.draw_from(self.noise)
+        self.optimizer = RowAdagrad(self.model.parameters(), self.settings.learning_rate)
+        if checkpoint:
+            self._restore(checkpoint, run.progress)
+
+    @property
+    def finished(self) -> bool:
+        """Whether validation has not become better for as long as the experiment waits."""
+        return self.since_best >= self.settings.patience
+
+    def run_epoch(self, progress: Advance, last: int) -> EpochRecord:
+        """Train one epoch, validate, save.
+
+        Raises:
+            RunError: the loss or a score is not finite.
+        """
+        began = time.perf_counter()
+        self.epoch += 1
+        loss = self._train_epoch(progress, f"epoch {self.epoch} of {last}")
+        trained = time.perf_counter()
+        mrr = self._validate()
+        best = mrr is None or mrr > self.best_mrr
+        self.since_best = 0 if best else self.since_best + 1
+        self.best_mrr = mrr if best and mrr is not None else self.best_mrr
+        seconds = round(time.perf_counter() - began, 3)
+        record = EpochRecord(self.epoch, loss, mrr, best, seconds, round(trained - began, 3))
+        self.history.append(asdict(record))
+        if self.group.rank == 0:
+            self._save(best)
+        self.group.wait()
+        return record
+
+    def _train_epoch(self, progress: Advance, stage: str) -> float:
+        self.model.train()
+        self.noise.manual_seed((self.settings.seed + 1_000_003 * self.epoch + self.group.rank) % 2**63)
+        batches = self.material.batches(self.generator)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        count = torch.zeros_like(total)
+        for done, positives in enumerate(batches, 1):
+            of_batch, terms = self._step(positives)
+            total, count = total + of_batch, count + terms
+            progress(stage, done, len(batches))
+        mean = float(total / count)
+        if not mean < float("inf"):
+            raise RunError(f"the loss is {mean} in epoch {self.epoch}; try a smaller training.learning_rate")
+        return mean
+
+    def _step(self, positives: Tensor) -> tuple[Tensor, Tensor]:
+        opponents, mine = self.material.sampler.sample(positives, self.generator), self.group.part(len(positives))
+        if self.group.size > 1:
+            positives, opponents = positives[mine], _parts(opponents, mine)
+        with self._precision():
+            total, count = self.objective(self.model, positives, opponents)
+        count = self.group.sum(count)
+        self.optimizer.zero_grad()
+        (total / count).backward()  # type: ignore[no-untyped-call]
+        self.group.sum_gradients(self.model.parameters())
+        with torch.sparse.check_sparse_tensor_invariants(False):  # type: ignore[no-untyped-call]  # said, or it warns
+            self.optimizer.step()
+        return self.group.sum(total.detach().double()), count
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.settings.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        torch.set_float32_matmul_precision("high" if self.settings.precision == "tf32" else "highest")
+        return nullcontext()
+
+    def _validate(self) -> float | None:
+        if self.evaluator is None:
+            return None
+        mrr = 0.0
+        if self.group.rank == 0:
+            ranks = self.evaluator.rank(ModelScores(self.model, self.evaluator.entities()))
+            mrr = self.evaluator.summarise(ranks).overall.mrr
+        return self.group.of_first(mrr)
+
+    def _save(self, best: bool) -> None:
+        weights = {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
+        checkpoint = {f"model.{name}": tensor for name, tensor in weights.items()}
+        for name, parameter in self.model.named_parameters():
+            checkpoint[f"optimizer.{name}.sum"] = self.optimizer.state[parameter]["sum"].cpu()
+        checkpoint["generator"] = self.generator.get_state()
+        state = {
+            "epoch": self.epoch, "since_best": self.since_best, "best_mrr": self.best_mrr, "history": self.history
+        }  # fmt: skip
+        self.run.save_epoch(state, checkpoint, weights if best else None)
+
+    def _restore(self, checkpoint: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        for name, parameter in self.model.named_parameters():
+            self.optimizer.state[parameter]["sum"].copy_(checkpoint[f"optimizer.{name}.sum"])
+        self.generator.set_state(checkpoint["generator"])
+        self.epoch, self.since_best, self.best_mrr = state["epoch"], state["since_best"], state["best_mrr"]
+        self.history = list(state["history"])
+
+
+class Material:
+    """What is learned from: the train triples, with their inverses where these are relations too, and a sampler.
+
+    Args:
+        dataset: the graph.
+        settings: how to draw.
+        reciprocal: whether every triple is learned from in both directions.
+        device: where everything lies.
+    """
+
+    def __init__(self, dataset: Dataset, settings: TrainingConfig, reciprocal: bool, device: torch.device) -> None:
+        self.settings, self.relations = settings, len(dataset.relations) * (2 if reciprocal else 1)
+        shares = {dataset.relation_index(name): share for name, share in settings.sample.items()}
+        if reciprocal:
+            shares |= {relation + len(dataset.relations): share for relation, share in shares.items()}
+        train, known = dataset.triples["train"], _known(dataset, settings)
+        if reciprocal:
+            train, known = (_both_ways(triples, len(dataset.relations)) for triples in (train, known))
+        self.triples = train.to(device)
+        self.sampled = [((self.triples[:, 1] == relation).nonzero()[:, 0], share) for relation, share in shares.items()]
+        taken = torch.isin(self.triples[:, 1], torch.tensor(list(shares), dtype=torch.int64, device=device))
+        self.whole = (~taken).nonzero()[:, 0] if shares else None
+        corrupt: Corrupt = "tail" if reciprocal or settings.corrupt == "tail" else "both"
+        count = 0 if settings.negatives == "all" else settings.negatives
+        draw = Draw(count, settings.negative_pool, corrupt, settings.distinct)
+        self.sampler = self._sampler(known.to(device), len(dataset.entities), draw)
+
+    def _sampler(self, known: Tensor, entities: int, draw: Draw) -> Sampler:
+        if draw.count and not self.settings.share_negatives:
+            return NegativeSampler(self.triples, TripleSet(known, entities, self.relations), self.relations, draw)
+        head, relation, tail = known.unbind(1)
+        answers: dict[Direction, KnownAnswers] = {
+            "tail": KnownAnswers(head, relation, tail, self.relations),
+            "head": KnownAnswers(tail, relation, head, self.relations),
+        }
+        return CandidateSampler(self.triples, answers, self.relations, draw)
+
+    def batches(self, generator: torch.Generator) -> list[Tensor]:
+        """The triples of one epoch in a random order, [b, 3] each."""
+        device = self.triples.device
+        if self.whole is None:
+            chosen = torch.randperm(len(self.triples), generator=generator, device=device)
+        else:
+            parts = [self.whole]
+            for rows, share in self.sampled:
+                order = torch.randperm(len(rows), generator=generator, device=device)
+                parts.append(rows[order[: round(share * len(rows))]])
+            rows = torch.cat(parts)
+            chosen = rows[torch.randperm(len(rows), generator=generator, device=device)]
+        return [self.triples[batch] for batch in torch.split(chosen, self.settings.batch_size)]
+
+
+def _known(dataset: Dataset, settings: TrainingConfig) -> Tensor:
+    """The triples that are no negatives; the official code also takes them for known the other way round."""
+    triples = dataset.triples["train"] if settings.known == "train" else all_triples(dataset)
+    return torch.cat([triples, triples[:, [2, 1, 0]]]) if settings.known == "reference" else triples
+
+
+def _both_ways(triples: Tensor, relations: int) -> Tensor:
+    inverse = torch.stack([triples[:, 2], triples[:, 1] + relations, triples[:, 0]], dim=1)
+    return torch.cat([triples, inverse])
+
+
+def _parts(opponents: Any, mine: slice) -> Any:
+    return [one.part(mine) for one in opponents] if isinstance(opponents, list) else opponents.part(mine)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
