@@ -53,7 +53,7 @@ class Scorer(ABC):
 
     def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:
         """Vectors [b, d] to be compared with the keys of the asked end, of anchors and relations [b, ...]."""
-        raise NotImplementedError(f"{type(self).__name__} has a similarity but no query")
+        raise TypeError(f"{type(self).__name__} has no query to compare")
 
     def key(self, entities: Tensor) -> Tensor:
         """Vectors [n, d] of entities [n, size] to be compared with queries."""

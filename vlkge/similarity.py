@@ -109,8 +109,8 @@ class _SampledDots(torch.autograd.Function):
     def forward(ctx: Any, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(queries, entities, index)
         pattern = _pattern(index, queries.new_zeros(index.numel()), len(entities))
-        sampled: Tensor = torch.sparse.sampled_addmm(pattern, queries, entities.T, beta=0.0)
-        return sampled.values().view(index.shape)
+        torch.sparse.sampled_addmm(pattern, queries, entities.T, beta=0.0, out=pattern)
+        return pattern.values().view(index.shape)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
