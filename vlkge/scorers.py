@@ -51,7 +51,7 @@ class Scorer(ABC):
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [...] of triples whose vectors [..., size] broadcast against each other."""
 
-    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:
+    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:  # noqa: ARG002
         """Vectors [b, d] to be compared with the keys of the asked end, of anchors and relations [b, ...]."""
         raise TypeError(f"{type(self).__name__} has no query to compare")
 

@@ -50,6 +50,8 @@ class Dot(Similarity):
         """[b, k], on a CPU without gathering the entities."""
         if queries.is_cuda:
             return torch.einsum("bd,bkd->bk", queries, entities[index])
+        if index.shape[1] > len(entities):  # a sparse matrix cannot hold more entries than there are places
+            return self.matrix(queries, entities).gather(1, index)
         products: Tensor = _SampledDots.apply(queries, entities, index)  # type: ignore[no-untyped-call]
         return products
 
@@ -109,8 +111,8 @@ class _SampledDots(torch.autograd.Function):
     def forward(ctx: Any, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(queries, entities, index)
         pattern = _pattern(index, queries.new_zeros(index.numel()), len(entities))
-        torch.sparse.sampled_addmm(pattern, queries, entities.T, beta=0.0, out=pattern)
-        return pattern.values().view(index.shape)
+        sampled: Tensor = torch.sparse.sampled_addmm(pattern, queries, entities.T, beta=0.0)
+        return sampled.values().view(index.shape)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
