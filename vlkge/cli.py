@@ -63,13 +63,26 @@ def train(
         str | None, typer.Option(help="What `vlkge encode` wrote; default: its default place, if it is there.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="transe, distmult, complex, rotate, or module:Name.")] = None,
-    fusion: Annotated[str | None, typer.Option(help="average, addition, concat, weighted, or module:Name.")] = None,
+    fusion: Annotated[
+        str | None, typer.Option(help="average, addition, concat, weighted, gated, or module:Name.")
+    ] = None,
     modalities: Annotated[str | None, typer.Option(help="Of structural,image,text; default: all there are.")] = None,
     projection: Annotated[str | None, typer.Option(help="Of encoded vectors: trained or frozen.")] = None,
     dim: Annotated[int | None, typer.Option(help="Components of one modality's vector.")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Positives per step.")] = None,
-    negatives: Annotated[int | None, typer.Option(help="False triples per true one.")] = None,
+    loss: Annotated[str | None, typer.Option(help="logistic, as in the paper, or softmax.")] = None,
+    negatives: Annotated[
+        str | None, typer.Option(metavar="N|all", help="False triples per true one; all: 1-vs-all.")
+    ] = None,
+    share_negatives: Annotated[
+        bool | None, typer.Option("--share-negatives", help="Draw them once per batch instead of per triple.")
+    ] = None,
+    reciprocal: Annotated[
+        bool | None, typer.Option("--reciprocal", help="Learn every relation's inverse as a relation of its own.")
+    ] = None,
+    regularizer: Annotated[str | None, typer.Option(help="n3, dura or none.")] = None,
+    regularizer_weight: Annotated[float | None, typer.Option(help="What it is multiplied with.")] = None,
     lr: Annotated[float | None, typer.Option(help="Adagrad's learning rate.")] = None,
     patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better one.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
@@ -94,7 +107,10 @@ def train(
         "features": features, "model.scorer": model, "model.fusion": fusion,
         "model.modalities": modalities.split(",") if modalities else None, "model.projection": projection,
         "model.dim": dim, "training.epochs": epochs, "training.batch_size": batch_size,
-        "training.negatives": negatives, "training.learning_rate": lr, "training.patience": patience,
+        "training.loss": loss, "training.negatives": int(negatives) if (negatives or "").isdecimal() else negatives,
+        "training.share_negatives": share_negatives, "model.reciprocal": reciprocal,
+        "training.regularizer": regularizer, "training.regularizer_weight": regularizer_weight,
+        "training.learning_rate": lr, "training.patience": patience,
         "training.seed": seed, "training.device": device,
     }  # fmt: skip
     settings = [f"{key}={json.dumps(value)}" for key, value in chosen.items() if value is not None]
