@@ -134,14 +134,19 @@ def resume(
 
 
 def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
+    from vlkge.parallel import Group
     from vlkge.train import fit
 
+    first = Group.join().rank == 0
+    quiet = quiet or not first
     with terminal.progress_bar(quiet) as advance:
         for epoch in fit(run, epochs, advance):
             if not quiet:
                 mrr = "" if epoch.validation_mrr is None else f", validation MRR {epoch.validation_mrr:.4f}"
                 kept = ", the best so far" if epoch.best else ""
                 terminal.note(f"epoch {epoch.epoch}: loss {epoch.loss:.4f}{mrr}{kept} ({epoch.seconds:.1f} s)")
+    if not first:
+        return
     progress = run.progress
     best = max((e for e in progress["history"] if e["best"]), key=lambda e: int(e["epoch"]))
     if as_json:
