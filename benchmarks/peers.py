@@ -1,11 +1,12 @@
 """This library, the official VL-KGE code and PyKEEN at the same work, side by side in one run.
 
-    python benchmarks/peers.py --data FOLDER [--official CLONE] [--no-pykeen] [--workspace workspace/bench] [--json]
+    python benchmarks/peers.py [--data FOLDER] [--official CLONE] [--no-pykeen] [--workspace workspace/bench] [--json]
 
 FOLDER is a release folder of a transductive graph, or holds the files of `mkgb build wn9-img --files FOLDER`. CLONE is
-a clone of github.com/thefth/vl-kge, which is not part of this project. Each peer is installed by pip into an
-environment of its own under the workspace, once. All get the same graph, batches, filtered negatives per triple, loss,
-optimiser and threads; ours is measured before and after the peers, so that a machine whose speed drifts shows.
+a clone of github.com/thefth/vl-kge, which is not part of this project; its own data serve where no FOLDER is named.
+Each peer is installed by pip into an environment of its own under the workspace, once. All get the same graph, batches,
+filtered negatives per triple, loss, optimiser and threads; ours is measured before and after the peers, so that a
+machine whose speed drifts shows.
 
 The peers are timed on some batches of an epoch and some validation queries, and scaled: the cost of a batch and of a
 query is constant by construction. `--full` times all of it, and races the official code for real, which takes hours.
@@ -44,7 +45,7 @@ Found = dict[str, Any]
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="a release, or the folder of the WN9-IMG files")
+    parser.add_argument("--data", type=Path, help="a release, or the folder of the WN9-IMG files; default: the clone's")
     parser.add_argument("--official", type=Path, help="a clone of the official code; without it, its rows are empty")
     parser.add_argument("--pykeen", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--workspace", type=Path, default=Path("workspace/bench"))
@@ -63,7 +64,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--race-settings", nargs="*", metavar="KEY=VALUE",
                         default=["training.loss=softmax", 'training.negatives="all"'], help="of ours")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if not asked.data and not asked.official:
+        parser.error("give --data FOLDER, or --official CLONE, in which `git lfs pull` has fetched the data")
+    asked.data = asked.data or asked.official / "vlkge" / "data"
+    return asked
 
 
 def main() -> None:
@@ -91,6 +96,8 @@ def find_release(data: Path, workspace: Path) -> Path:
         return data
     command = [sys.executable, "-m", "mkg_builder", "build", "wn9-img", "--files", str(data), "--json", "--quiet",
                "--workspace", str(workspace)]  # fmt: skip
+    if not any(data.rglob("definitions.tsv")):
+        command += ["--set", "sources.published.options.definitions=null"]  # no system reads texts here
     built = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if built.returncode:
         sys.exit(f"{data} is no release, and wn9-img could not be built from it; see above")
