@@ -80,7 +80,7 @@ def main() -> None:
     if dataset.setting != "transductive":
         sys.exit(f"{release} is {dataset.setting}; the peers are compared on a transductive graph, such as wn9-img")
     if asked.official and 2 * asked.negatives > len(dataset.entities):
-        sys.exit(f"{asked.negatives} distinct negatives of {len(dataset.entities)} entities: the official code may not end")
+        sys.exit(f"{asked.negatives} negatives of {len(dataset.entities)} entities: the official code may not end")
     task = first_task(asked, release, dataset)
     peers = {"official": environments.official(asked.official, asked.workspace) if asked.official else None,
              "PyKEEN": environments.pykeen(asked.workspace) if asked.pykeen else None}  # fmt: skip
