@@ -1,7 +1,6 @@
 """vlkge: train and use vision-language knowledge-graph embeddings. Parses, makes one call, prints."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ import typer
 
 from mkg_builder import terminal
 from mkg_builder.errors import UsageError
+from vlkge.process import prepare_process
 
 if TYPE_CHECKING:
     from vlkge.run import Run
@@ -107,7 +107,7 @@ def train(
         "features": features, "model.scorer": model, "model.fusion": fusion,
         "model.modalities": modalities.split(",") if modalities else None, "model.projection": projection,
         "model.dim": dim, "training.epochs": epochs, "training.batch_size": batch_size,
-        "training.loss": loss, "training.negatives": int(negatives) if (negatives or "").isdecimal() else negatives,
+        "training.loss": loss, "training.negatives": int(negatives) if negatives and negatives.isdecimal() else negatives,
         "training.share_negatives": share_negatives, "model.reciprocal": reciprocal,
         "training.regularizer": regularizer, "training.regularizer_weight": regularizer_weight,
         "training.learning_rate": lr, "training.patience": patience,
@@ -238,6 +238,5 @@ def _ignore(_stage: str, _done: int, _total: int | None) -> None:
 
 def main() -> None:
     """The entry point."""
-    # read when torch loads OpenMP: threads that spin while another program holds a core made an epoch ten times slower
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_process()
     terminal.run(app, "vlkge")
