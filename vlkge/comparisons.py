@@ -1,0 +1,135 @@
+"""How like a query vector and an entity vector are: quickly with a sound bound on the error, or pair by pair exactly."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+UNIT_ROUNDOFF = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}
+"""Of a float32 product under each of torch's float32 matmul precisions: float32, TensorFloat32, bfloat16."""
+
+DOUBLE_ROUNDOFF = 2.0**-53
+TINY = 2.0**-126
+"""Below it float32 loses digits whatever the relative error."""
+
+
+class Comparison(ABC):
+    """An order of entities by their likeness to a query.
+
+    A key is any number that grows with the likeness. `approximate` and `exact` give keys of one
+    query that differ by `shift` of that query and by the error of `approximate`, which is at most
+    `error_bound`: what lies further than that from a target is rightly placed without `exact`.
+    """
+
+    @abstractmethod
+    def similarities(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """The likeness [b, m] of queries [b, k] and entities [m, k], differentiable, without cancellation."""
+
+    @abstractmethod
+    def approximate(self, queries: Tensor, entities: Tensor, out: Tensor) -> Tensor:
+        """Keys [b, m] of float32 queries [b, k] and entities [m, k], into `out` where it can be."""
+
+    @abstractmethod
+    def exact(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """Keys [p] of float64 pairs [p, k]."""
+
+    def shift(self, queries: Tensor) -> Tensor:
+        """What `approximate` leaves out of the keys of float64 queries [b, k], float64 [b]."""
+        return queries.new_zeros(len(queries))
+
+    def size(self, vectors: Tensor) -> Tensor:
+        """A bound [n] on the lengths of vectors [n, k], as `magnitude` takes them."""
+        return torch.linalg.vector_norm(vectors, dim=1).double() * 1.01
+
+    @abstractmethod
+    def magnitude(self, query: Tensor, entity: Tensor) -> Tensor:
+        """A bound on the sum of what `approximate` adds up, without signs, from sizes that broadcast."""
+
+    def error_bound(self, query: Tensor, entity: Tensor, terms: int) -> Tensor:
+        """How far off `approximate` is at most, from sizes that broadcast; 0 for an entity of size 0.
+
+        Summing n rounded products in any order errs by less than (n + 1) u / (1 - n u) of the sum of
+        their magnitudes (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1);
+        the rest of the factor covers the rounding of the operands and of the thresholds.
+        """
+        unit = UNIT_ROUNDOFF[torch.get_float32_matmul_precision()]
+        bound = 1.01 * (terms + 8) * (unit * self.magnitude(query, entity) + TINY)
+        return torch.where(entity > 0, bound, 0.0)
+
+    def blur(self, keys: Tensor, query: Tensor, entity: Tensor, terms: int) -> Tensor:  # noqa: ARG002
+        """How far off `exact` is at most: keys nearer than that are equal."""
+        return (terms + 8) * DOUBLE_ROUNDOFF * keys.abs()
+
+
+class Product(Comparison):
+    """The dot product."""
+
+    def similarities(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """Dot products."""
+        return queries @ entities.T
+
+    def approximate(self, queries: Tensor, entities: Tensor, out: Tensor) -> Tensor:
+        """Dot products, as one matrix product."""
+        return torch.mm(queries, entities.T, out=out)
+
+    def exact(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """Dot products."""
+        return torch.einsum("pk,pk->p", queries, entities)
+
+    def magnitude(self, query: Tensor, entity: Tensor) -> Tensor:
+        """By Cauchy and Schwarz."""
+        return query * entity
+
+    def blur(self, keys: Tensor, query: Tensor, entity: Tensor, terms: int) -> Tensor:  # noqa: ARG002
+        """Products may cancel, so their sum says nothing of their error."""
+        return (terms + 8) * DOUBLE_ROUNDOFF * self.magnitude(query, entity)
+
+
+class Euclidean(Comparison):
+    """The negative Euclidean distance."""
+
+    def similarities(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """Negative distances; by differences, since the product form loses small ones to cancellation."""
+        return -torch.cdist(queries, entities, p=2.0, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def approximate(self, queries: Tensor, entities: Tensor, out: Tensor) -> Tensor:
+        """`q e - |e|^2 / 2`, which is `(|q|^2 - |q - e|^2) / 2`, as one matrix product."""
+        halves = torch.einsum("mk,mk->m", entities, entities) / -2
+        return torch.addmm(halves, queries, entities.T, out=out)
+
+    def exact(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """`-|q - e|^2 / 2`, by the difference."""
+        difference = queries - entities
+        return torch.einsum("pk,pk->p", difference, difference) / -2
+
+    def shift(self, queries: Tensor) -> Tensor:
+        """`|q|^2 / 2`."""
+        return torch.einsum("bk,bk->b", queries, queries) / 2
+
+    def magnitude(self, query: Tensor, entity: Tensor) -> Tensor:
+        """Of the product and of the halved square, which is itself a sum."""
+        return query * entity + entity.square()
+
+
+class Manhattan(Comparison):
+    """The negative sum of the components' distances."""
+
+    def similarities(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """Negative distances."""
+        return -torch.cdist(queries, entities, p=1.0)
+
+    def approximate(self, queries: Tensor, entities: Tensor, out: Tensor) -> Tensor:  # noqa: ARG002 - cdist takes none
+        """Negative distances."""
+        return torch.cdist(queries, entities, p=1.0).neg_()
+
+    def exact(self, queries: Tensor, entities: Tensor) -> Tensor:
+        """Negative distances."""
+        return (queries - entities).abs_().sum(-1).neg_()
+
+    def size(self, vectors: Tensor) -> Tensor:
+        """In the same norm."""
+        return torch.linalg.vector_norm(vectors, ord=1, dim=1).double() * 1.01
+
+    def magnitude(self, query: Tensor, entity: Tensor) -> Tensor:
+        """By the triangle inequality."""
+        return query + entity
