@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vlkge.errors import RunError
-from vlkge.ranking import Ranks, expect_by_chance, rank_targets, summarise
+from vlkge.ranking import Ranks, expect_by_chance, summarise
 
 NONE = torch.empty(0, dtype=torch.int64)
 

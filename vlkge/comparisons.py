@@ -46,15 +46,14 @@ class Comparison(ABC):
         """A bound on the sum of what `approximate` adds up, without signs, from sizes that broadcast."""
 
     def error_bound(self, query: Tensor, entity: Tensor, terms: int) -> Tensor:
-        """How far off `approximate` is at most, from sizes that broadcast; 0 for an entity of size 0.
+        """How far off `approximate` is at most, from sizes that broadcast.
 
         Summing n rounded products in any order errs by less than (n + 1) u / (1 - n u) of the sum of
         their magnitudes (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1);
         the rest of the factor covers the rounding of the operands and of the thresholds.
         """
         unit = UNIT_ROUNDOFF[torch.get_float32_matmul_precision()]
-        bound = 1.01 * (terms + 8) * (unit * self.magnitude(query, entity) + TINY)
-        return torch.where(entity > 0, bound, 0.0)
+        return 1.01 * (terms + 8) * (unit * self.magnitude(query, entity) + TINY)
 
     def blur(self, keys: Tensor, query: Tensor, entity: Tensor, terms: int) -> Tensor:  # noqa: ARG002
         """How far off `exact` is at most: keys nearer than that are equal."""
