@@ -1,4 +1,4 @@
-"""How like a query vector and an entity vector are: quickly with a sound bound on the error, or pair by pair exactly."""
+"""How like a query and an entity are: quickly, with a sound bound on the error, or pair by pair exactly."""
 
 from abc import ABC, abstractmethod
 
@@ -25,8 +25,12 @@ class Comparison(ABC):
     def similarities(self, queries: Tensor, entities: Tensor) -> Tensor:
         """The likeness [b, m] of queries [b, k] and entities [m, k], differentiable, without cancellation."""
 
+    def offsets(self, entities: Tensor) -> Tensor:
+        """What `approximate` adds to the keys of float32 entities [m, k], [m]; computed once for all queries."""
+        return entities.new_zeros(len(entities))
+
     @abstractmethod
-    def approximate(self, queries: Tensor, entities: Tensor, out: Tensor) -> Tensor:
+    def approximate(self, queries: Tensor, entities: Tensor, offsets: Tensor, out: Tensor) -> Tensor:
         """Keys [b, m] of float32 queries [b, k] and entities [m, k], into `out` where it can be."""
 
     @abstractmethod
@@ -39,7 +43,8 @@ class Comparison(ABC):
 
     def size(self, vectors: Tensor) -> Tensor:
         """A bound [n] on the lengths of vectors [n, k], as `magnitude` takes them."""
-        return torch.linalg.vector_norm(vectors, dim=1).double() * 1.01
+        lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1)
+        return lengths.double() * 1.01
 
     @abstractmethod
     def magnitude(self, query: Tensor, entity: Tensor) -> Tensor:
@@ -67,7 +72,7 @@ class Product(Comparison):
         """Dot products."""
         return queries @ entities.T
 
-    def approximate(self, queries: Tensor, entities: Tensor, out: Tensor) -> Tensor:
+    def approximate(self, queries: Tensor, entities: Tensor, offsets: Tensor, out: Tensor) -> Tensor:  # noqa: ARG002
         """Dot products, as one matrix product."""
         return torch.mm(queries, entities.T, out=out)
 
@@ -91,10 +96,13 @@ class Euclidean(Comparison):
         """Negative distances; by differences, since the product form loses small ones to cancellation."""
         return -torch.cdist(queries, entities, p=2.0, compute_mode="donot_use_mm_for_euclid_dist")
 
-    def approximate(self, queries: Tensor, entities: Tensor, out: Tensor) -> Tensor:
+    def offsets(self, entities: Tensor) -> Tensor:
+        """`-|e|^2 / 2`."""
+        return torch.einsum("mk,mk->m", entities, entities) / -2
+
+    def approximate(self, queries: Tensor, entities: Tensor, offsets: Tensor, out: Tensor) -> Tensor:
         """`q e - |e|^2 / 2`, which is `(|q|^2 - |q - e|^2) / 2`, as one matrix product."""
-        halves = torch.einsum("mk,mk->m", entities, entities) / -2
-        return torch.addmm(halves, queries, entities.T, out=out)
+        return torch.addmm(offsets, queries, entities.T, out=out)
 
     def exact(self, queries: Tensor, entities: Tensor) -> Tensor:
         """`-|q - e|^2 / 2`, by the difference."""
@@ -106,8 +114,8 @@ class Euclidean(Comparison):
         return torch.einsum("bk,bk->b", queries, queries) / 2
 
     def magnitude(self, query: Tensor, entity: Tensor) -> Tensor:
-        """Of the product and of the halved square, which is itself a sum."""
-        return query * entity + entity.square()
+        """Of the product and of the halved square."""
+        return query * entity + entity.square() / 2
 
 
 class Manhattan(Comparison):
@@ -117,7 +125,7 @@ class Manhattan(Comparison):
         """Negative distances."""
         return -torch.cdist(queries, entities, p=1.0)
 
-    def approximate(self, queries: Tensor, entities: Tensor, out: Tensor) -> Tensor:  # noqa: ARG002 - cdist takes none
+    def approximate(self, queries: Tensor, entities: Tensor, offsets: Tensor, out: Tensor) -> Tensor:  # noqa: ARG002
         """Negative distances."""
         return torch.cdist(queries, entities, p=1.0).neg_()
 
@@ -127,7 +135,8 @@ class Manhattan(Comparison):
 
     def size(self, vectors: Tensor) -> Tensor:
         """In the same norm."""
-        return torch.linalg.vector_norm(vectors, ord=1, dim=1).double() * 1.01
+        lengths: Tensor = torch.linalg.vector_norm(vectors, ord=1, dim=1)
+        return lengths.double() * 1.01
 
     def magnitude(self, query: Tensor, entity: Tensor) -> Tensor:
         """By the triangle inequality."""

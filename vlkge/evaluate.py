@@ -42,9 +42,10 @@ class ModelScores:
 
     def __init__(self, model: KGEModel, entities: Tensor, chunk: int = 8192) -> None:
         self.model, self.device = model.eval(), model.relations.device
-        self.vectors = model.represent_all(entities.to(self.device), chunk)
+        self.entities = entities.to(self.device)
+        self.vectors = model.represent_all(self.entities, chunk)
         self._place = torch.full((int(entities.max()) + 1,), -1, device=self.device)
-        self._place[entities] = torch.arange(len(entities), device=self.device)
+        self._place[self.entities] = torch.arange(len(entities), device=self.device)
         self._ready: tuple[Tensor, Entities] | None = None
         self._buffer = torch.empty(0, device=self.device)
 
@@ -79,7 +80,9 @@ class ModelScores:
         if not isinstance(scorer, QueryScorer):
             return _scored(self, asked, candidates)
         if self._ready is None or self._ready[0] is not candidates:
-            self._ready = candidates, Entities(scorer, self.of(candidates), self._unknown(candidates))
+            all_of_them = torch.equal(candidates.to(self.device), self.entities)
+            vectors = self.vectors if all_of_them else self.of(candidates)
+            self._ready = candidates, Entities(scorer, vectors, self._unknown(candidates))
         queries = []
         for part in asked:
             anchors = self.of(part.anchors).double()
@@ -89,9 +92,9 @@ class ModelScores:
         return ComparedKeys(torch.cat(queries), self._ready[1], self._buffer)
 
     def _parameters(self, direction: Direction, relation: int) -> tuple[Tensor, bool]:
-        """The parameters that answer a question, and whether they ask for a tail; an inverse relation does for a head."""
+        """The parameters that answer a question, and whether they ask for a tail, as an inverse relation does."""
         if direction == "head" and getattr(self.model, "reciprocal", False):
-            return self.model.relations[relation + self.model.relation_count], True
+            return self.model.relations[relation + len(self.model.relations) // 2], True
         return self.model.relations[relation], direction == "tail"
 
     def _unknown(self, entities: Tensor) -> Tensor:
@@ -152,7 +155,7 @@ class Evaluator:
 
     Raises:
         UnknownNameError: no such split.
-        RunError: the split has no triples.
+        RunError: the split has no triples, or none of a relation that is evaluated.
     """
 
     def __init__(
@@ -164,6 +167,8 @@ class Evaluator:
             raise RunError(f"{dataset.name} has no {split} triples, so there is nothing to evaluate")
         self.dataset, self.split, self.protocol = dataset, split, protocol
         self.groups = query_groups(protocol, dataset, split)
+        if not self.groups:
+            raise RunError(f"no {split} triple of {dataset.name} is of a relation that is evaluated")
         known = {d: protocol.known(dataset, d) for d in protocol.directions(dataset)}
         self._batches = make_batches(self.groups, known, dataset.tie_order, scores_at_once)
 
@@ -180,17 +185,18 @@ class Evaluator:
 
     def summarise(self, ranks: list[Ranks]) -> Breakdown:
         """The metrics of `rank`'s answer under the protocol's rule for ties."""
-        by_relation = self._by_relation(ranks)
+        by_relation = self.by_relation(ranks)
         per = {name: summarise(part.by(self.protocol.ties), part.candidates) for name, part in by_relation.items()}
         whole = Ranks.joined(ranks)
         return Breakdown(summarise(whole.by(self.protocol.ties), whole.candidates), per)
 
     def chance(self, ranks: list[Ranks]) -> Breakdown:
         """What a uniformly random order of the same candidates is expected to reach."""
-        per = {name: expect_by_chance(part.candidates) for name, part in self._by_relation(ranks).items()}
+        per = {name: expect_by_chance(part.candidates) for name, part in self.by_relation(ranks).items()}
         return Breakdown(expect_by_chance(Ranks.joined(ranks).candidates), per)
 
-    def _by_relation(self, ranks: list[Ranks]) -> dict[str, Ranks]:
+    def by_relation(self, ranks: list[Ranks]) -> dict[str, Ranks]:
+        """The ranks of each relation, of both directions."""
         parts = defaultdict(list)
         for group, part in zip(self.groups, ranks, strict=True):
             parts[self.dataset.relations[group.relation]].append(part)
@@ -244,7 +250,7 @@ def evaluate(
         "most_frequent": evaluator.summarise(evaluator.rank(FrequencyScores(dataset))),
     }
     about = {
-        "protocol": {"name": protocol.name, "version": protocol.version, "ties": protocol.ties},
+        "protocol": {"name": protocol.name, "version": protocol.version, "ties": _ties(protocol, dataset)},
         "split": split,
         "dataset": {
             "name": dataset.name, "version": dataset.version, "revision": dataset.revision,
@@ -253,6 +259,12 @@ def evaluate(
         "seed": seed,
     }  # fmt: skip
     return EvaluationResult(evaluator.summarise(ranks), baselines, about)
+
+
+def _ties(protocol: EvaluationProtocol, dataset: Dataset) -> str:
+    if protocol.ties != "first":
+        return protocol.ties
+    return "first (entity order)" if dataset.tie_order is None else "first (published order)"
 
 
 def evaluate_run(run: Run, split: str, protocol: EvaluationProtocol) -> EvaluationResult:

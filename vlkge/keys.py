@@ -31,11 +31,8 @@ class Keys(ABC):
         """For exact keys [p], two values [p]: what a block has under the one is less, over the other it is more."""
 
     @abstractmethod
-    def block(self, start: int, stop: int, floor: Tensor) -> Tensor:
-        """Values [b, stop - start] of some candidates, which the caller may overwrite.
-
-        Under `floor` [b] they need not be right, only under it.
-        """
+    def block(self, start: int, stop: int) -> Tensor:
+        """Values [b, stop - start] of some candidates, which the caller may overwrite."""
 
     @abstractmethod
     def settle(self, pairs: "Pairs") -> Tensor:
@@ -89,7 +86,7 @@ class ExactKeys(Keys):
         """There is no error."""
         return keys, keys
 
-    def block(self, start: int, stop: int, floor: Tensor) -> Tensor:  # noqa: ARG002
+    def block(self, start: int, stop: int) -> Tensor:
         """The scores themselves."""
         return self.scores[:, start:stop]
 
@@ -110,6 +107,7 @@ class Entities:
     def __init__(self, scorer: QueryScorer, vectors: Tensor, unknown: Tensor) -> None:
         self.scorer, self.vectors = scorer, vectors
         self.compared = scorer.compared(vectors)
+        self.offsets = scorer.comparison.offsets(self.compared)
         self.sizes = torch.where(unknown, 0.0, scorer.comparison.size(self.compared))
         self.largest = self.sizes.max()
         self.unknown = unknown if bool(unknown.any()) else None
@@ -140,7 +138,7 @@ class ComparedKeys(Keys):
         step = max(1, PAIR_VALUES // vectors.shape[1])
         keys = [
             self.comparison.exact(self._queries[row], scorer.compared(vectors[column].double()))
-            for row, column in zip(rows.split(step), columns.split(step), strict=True)
+            for row, column in zip(torch.split(rows, step), torch.split(columns, step), strict=True)
         ]
         exact = torch.cat(keys)
         if self.entities.unknown is not None:
@@ -153,17 +151,19 @@ class ComparedKeys(Keys):
         shifted = keys + self._shift[rows]
         return (shifted - slack).float(), (shifted + slack).float()
 
-    def block(self, start: int, stop: int, floor: Tensor) -> Tensor:
+    def block(self, start: int, stop: int) -> Tensor:
         """Approximate keys."""
-        compared, rows = self.entities.compared[start:stop], len(self._rounded)
+        rows, here = len(self._rounded), slice(start, stop)
         if self._buffer.numel() < rows * (stop - start):
             self._buffer.resize_(rows * (stop - start))
         out = self._buffer[: rows * (stop - start)].view(rows, stop - start)
-        values = self.comparison.approximate(self._rounded, compared, out)
+        values = self.comparison.approximate(
+            self._rounded, self.entities.compared[here], self.entities.offsets[here], out
+        )
         if not bool((self._sizes.max() * self.entities.largest + self.entities.largest.square()) < SAFE):
             require_finite(values)
         if self.entities.unknown is not None:
-            values.masked_fill_(self.entities.unknown[start:stop], -torch.inf)
+            values.masked_fill_(self.entities.unknown[here], -torch.inf)
         return values
 
     def settle(self, pairs: Pairs) -> Tensor:

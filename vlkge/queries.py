@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -60,7 +59,7 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same with its tensors on another device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **moved)
+        return replace(self, **moved)  # type: ignore[arg-type]
 
 
 def make_batches(
@@ -88,16 +87,14 @@ def _split(
     distinct = [torch.unique_consecutive(group.anchors, return_counts=True) for group in groups]
     anchors, counts = (torch.cat(parts) for parts in zip(*distinct, strict=True))
     owners = torch.arange(len(groups)).repeat_interleave(torch.tensor([len(found) for found, _ in distinct]))
-    targets = torch.cat([group.targets for group in groups]).split(
-        [int(part.sum()) for part in counts.split(size)]
-    )
-    for owner, anchor, count, target in zip(
-        owners.split(size), anchors.split(size), counts.split(size), targets, strict=True
-    ):
+    sizes = [int(part.sum()) for part in torch.split(counts, size)]
+    targets = torch.split(torch.cat([group.targets for group in groups]), sizes)
+    pieces = zip(*(torch.split(whole, size) for whole in (owners, anchors, counts)), targets, strict=True)
+    for owner, anchor, count, target in pieces:
         members, lengths = torch.unique_consecutive(owner, return_counts=True)
         asked = [
             Asked(groups[member].direction, groups[member].relation, part)
-            for member, part in zip(members.tolist(), anchor.split(lengths.tolist()), strict=True)
+            for member, part in zip(members.tolist(), torch.split(anchor, lengths.tolist()), strict=True)
         ]
         rows = torch.arange(len(anchor)).repeat_interleave(count)
         known_rows, known_columns = _known_places(asked, candidates, known)

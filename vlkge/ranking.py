@@ -51,7 +51,7 @@ class Ranks:
     def split(self, sizes: Sequence[int]) -> list["Ranks"]:
         """The parts of these sizes, in order: the inverse of `joined`."""
         fields = (self.optimistic, self.pessimistic, self.first, self.candidates)
-        return [Ranks(*parts) for parts in zip(*(field.split(list(sizes)) for field in fields), strict=True)]
+        return [Ranks(*parts) for parts in zip(*(torch.split(field, list(sizes)) for field in fields), strict=True)]
 
 
 @dataclass(frozen=True)

@@ -188,11 +188,11 @@ class RotatE(QueryScorer):
         return MARGIN - distance
 
     def tail_query(self, head: Tensor, relation: Tensor) -> Tensor:
-        """h turned by the relation."""
+        """The head turned by the relation."""
         return _multiply(head, _rotation(relation))
 
     def head_query(self, relation: Tensor, tail: Tensor) -> Tensor:
-        """t turned back, which leaves the distance as it is."""
+        """The tail turned back, which leaves the distance as it is."""
         return _multiply(tail, _rotation(-relation))
 
 

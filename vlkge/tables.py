@@ -18,7 +18,11 @@ REFERENCE_INDEX = "referenceIndex"
 
 
 def sorted_table(folder: Path, table: str, key: str, columns: Sequence[str]) -> pa.Table:
-    """A table in the byte order of its key, which is without nulls and repeats; so are its other names."""
+    """A table in the byte order of its key, which is without nulls and repeats; so are its other names.
+
+    Raises:
+        DatasetError: a null or a repeated key.
+    """
     rows = schema.read_table(folder, table, columns=list(columns))
     for column in columns:
         if column not in ("text", "prompt", "inverse"):
@@ -33,6 +37,11 @@ def sorted_table(folder: Path, table: str, key: str, columns: Sequence[str]) -> 
 
 
 def read_triples(folder: Path, split: str, entities: pa.ChunkedArray, relations: pa.ChunkedArray) -> Indices:
+    """The triples of a split as indices [n, 3] into the entities and relations.
+
+    Raises:
+        DatasetError: a null, or an entity or relation that is not declared.
+    """
     table = f"triples/{split}"
     rows = schema.read_table(folder, "triples", split, ["head", "relation", "tail"])
     indices = np.empty((len(rows), 3), dtype=np.int64)
