@@ -185,7 +185,7 @@ def _evaluate_both(
     terminal.show_table(_title(found.first, split), ("relation", "queries", f"MRR {a}", f"MRR {b}", "gap",
                                                      f"Hits@10 {a}", f"Hits@10 {b}"), found.rows())  # fmt: skip
     terminal.show_table(f"From {a} to {b}, one change after the other",
-                        ("relation", "changed to", "ranks changed", "of these better", "MRR change"),
+                        ("relation", "change of", "ranks changed", "of these better", "MRR change"),
                         found.causes())  # fmt: skip
     if not quiet:
         terminal.note(f"{_said(found.first)}; {_said(found.second)}")

@@ -78,7 +78,7 @@ class SideBySide:
 
 
 def _row(name: str, step: Step) -> tuple[str | int | float, ...]:
-    return (name, step.cause, step.ranks_changed, step.better, step.mrr_change)
+    return (name, step.cause, step.ranks_changed, step.better, f"{step.mrr_change:+.5f}")
 
 
 def compare_protocols(

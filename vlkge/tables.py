@@ -89,5 +89,5 @@ def read_tie_order(folder: Path, entities: pa.ChunkedArray) -> Indices | None:
     places = pc.index_in(entities, value_set=first["entity"].combine_chunks())
     if places.null_count:
         return None
-    order: Indices = first["index_min"].take(places).to_numpy()
+    order: Indices = first["index_min"].take(places).to_numpy().copy()  # Arrow's own memory is read-only
     return order if len(np.unique(order)) == len(order) else None
