@@ -50,7 +50,7 @@ def test_the_shared_filter_only_ever_betters_a_rank() -> None:
 
 def test_equal_scores_are_told_as_the_ties_share() -> None:
     dataset = influences("transductive")
-    model = model_of(dataset, modalities=["structural"])
+    model = model_of(dataset, scorer="distmult", modalities=["structural"])
     torch.nn.init.ones_(model.real.modalities["structural"].weight)
     filtered, _, ties = compare_protocols(model, dataset, "test", (STRICT, REFERENCE)).steps
     assert ties.ranks_changed > filtered.ranks_changed
