@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.vlkge_contracts import make_dataset
+from vlkge.comparisons import Manhattan
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
 from vlkge.evaluate import Evaluator, ModelScores
@@ -109,6 +110,7 @@ def test_no_size_of_a_block_changes_a_rank(scorer: str, monkeypatch) -> None:
     monkeypatch.setattr("vlkge.queries.COLUMNS_AT_ONCE", 10)
     monkeypatch.setattr("vlkge.counting.COLUMNS_AT_ONCE", 10)
     monkeypatch.setattr("vlkge.keys.PAIR_VALUES", 100)
+    monkeypatch.setattr("vlkge.comparisons.PAIR_VALUES", 100)
     for at_once in (1, 70, 10**6):
         found = ranked(model, dataset, at_once)
         for name in ("optimistic", "pessimistic", "first", "candidates"):
@@ -124,14 +126,30 @@ def test_no_quick_key_is_further_off_than_its_bound(scorer: str, scale: float) -
     for common in (0.0, 1e4):
         queries = (torch.randn(20, 768, generator=generator).double() + common) * scale
         entities = (torch.randn(30, 768, generator=generator) + common) * scale
-        out = torch.empty(20, 30)
-        quick = comparison.approximate(queries.float(), entities, comparison.offsets(entities), out).double()
+        out, floor = torch.empty(20, 30), torch.full((20,), -torch.inf)
+        quick = comparison.approximate(queries.float(), entities, comparison.offsets(entities), floor, out).double()
         row, column = torch.cartesian_prod(torch.arange(20), torch.arange(30)).unbind(1)
         exact = (comparison.exact(queries[row], entities[column].double()) + comparison.shift(queries)[row]).view(
             20, 30
         )
         bound = comparison.error_bound(comparison.size(queries)[:, None], comparison.size(entities), 768)
         assert bool(((quick - exact).abs() <= bound).all())
+
+
+def test_a_distance_that_a_product_bounds_is_only_wrong_under_the_floor(monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries, entities = torch.randn(40, 20, generator=generator), torch.randn(300, 20, generator=generator)
+    entities[:40] = queries + 0.1 * torch.randn(40, 20, generator=generator)
+    exact = -torch.cdist(queries, entities, p=1.0)
+    comparison = Manhattan()
+    for crowded in (0.0, 1 / 16, 1.0):
+        monkeypatch.setattr("vlkge.comparisons.CROWDED", crowded)
+        for nearest in (1, 5, 100):
+            floor = exact.topk(nearest).values[:, -1] - 1e-3
+            found = comparison.approximate(queries, entities, comparison.offsets(entities), floor, torch.empty(40, 300))
+            above = exact >= floor[:, None]
+            torch.testing.assert_close(found[above], exact[above])
+            assert bool((found < floor[:, None])[~above].all())
 
 
 @pytest.mark.parametrize("scorer", SCORERS)

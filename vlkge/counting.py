@@ -47,9 +47,10 @@ class Counter:
         batch = batch.to(self.device)
         exact = keys.exact(batch.rows, batch.targets)
         targets = _Targets(batch.rows, batch.targets, exact, *keys.thresholds(batch.rows, exact))
+        floor = targets.low.new_full((batch.height,), torch.inf).scatter_reduce_(0, batch.rows, targets.low, "amin")
         totals = torch.zeros(3, len(exact), dtype=torch.int64, device=self.device)
         for start in range(0, keys.candidates, COLUMNS_AT_ONCE):
-            block = keys.block(start, min(start + COLUMNS_AT_ONCE, keys.candidates))
+            block = keys.block(start, min(start + COLUMNS_AT_ONCE, keys.candidates), floor)
             here = (batch.known_columns >= start) & (batch.known_columns < start + COLUMNS_AT_ONCE)
             # NaN is neither over nor under anything
             block[batch.known_rows[here], batch.known_columns[here] - start] = torch.nan

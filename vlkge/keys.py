@@ -6,12 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vlkge.comparisons import Comparison
+from vlkge.comparisons import PAIR_VALUES, Comparison
 from vlkge.errors import RunError
 from vlkge.scorers import QueryScorer
-
-PAIR_VALUES = 2**19
-"""How many components of pairs are compared at a time: few enough to stay in the processor's cache."""
 
 SAFE = 1e37
 """Sums of magnitudes below it cannot overflow float32."""
@@ -31,8 +28,11 @@ class Keys(ABC):
         """For exact keys [p], two values [p]: what a block has under the one is less, over the other it is more."""
 
     @abstractmethod
-    def block(self, start: int, stop: int) -> Tensor:
-        """Values [b, stop - start] of some candidates, which the caller may overwrite."""
+    def block(self, start: int, stop: int, floor: Tensor) -> Tensor:
+        """Values [b, stop - start] of some candidates, which the caller may overwrite.
+
+        Under `floor` [b], the least that is asked about, they need not be right, only under it.
+        """
 
     @abstractmethod
     def settle(self, pairs: "Pairs") -> Tensor:
@@ -86,7 +86,7 @@ class ExactKeys(Keys):
         """There is no error."""
         return keys, keys
 
-    def block(self, start: int, stop: int) -> Tensor:
+    def block(self, start: int, stop: int, floor: Tensor) -> Tensor:  # noqa: ARG002
         """The scores themselves."""
         return self.scores[:, start:stop]
 
@@ -151,14 +151,14 @@ class ComparedKeys(Keys):
         shifted = keys + self._shift[rows]
         return (shifted - slack).float(), (shifted + slack).float()
 
-    def block(self, start: int, stop: int) -> Tensor:
+    def block(self, start: int, stop: int, floor: Tensor) -> Tensor:
         """Approximate keys."""
         rows, here = len(self._rounded), slice(start, stop)
         if self._buffer.numel() < rows * (stop - start):
             self._buffer.resize_(rows * (stop - start))
         out = self._buffer[: rows * (stop - start)].view(rows, stop - start)
         values = self.comparison.approximate(
-            self._rounded, self.entities.compared[here], self.entities.offsets[here], out
+            self._rounded, self.entities.compared[here], self.entities.offsets[here], floor, out
         )
         if not bool((self._sizes.max() * self.entities.largest + self.entities.largest.square()) < SAFE):
             require_finite(values)
