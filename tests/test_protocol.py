@@ -110,7 +110,7 @@ def test_every_rank_equals_plain_python_on_random_graphs(protocol, oracle, monke
                 found.append(Answer(group.direction, (head, relation, tail), Fraction(by[row]), left))
         assert sorted(found) == sorted(expected), f"seed {seed}"
         asked += len(found)
-    assert asked > 4000
+    assert asked > 3000
 
 
 def test_ties_are_broken_by_the_published_order_where_it_is_known() -> None:
