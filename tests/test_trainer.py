@@ -97,3 +97,12 @@ def test_what_is_known_is_never_a_negative(known: str) -> None:
     drawn = sampler.sample(dataset.triples["train"][:1], torch.Generator().manual_seed(0))
     expected = {"train": {0, 2, 3}, "all": {0, 3}, "reference": {0}}
     assert set(drawn.entities[drawn.valid].tolist()) == expected[known]
+
+
+def test_only_validated_epochs_are_kept_and_waited_for(features: Path, tmp_path: Path) -> None:
+    settings = ("training.validate_every=3", "training.patience=2", "training.learning_rate=1e-7")
+    run = new_run(tmp_path / "run", features, *settings)
+    records = list(fit(run, 20))
+    assert [record.epoch for record in records if record.validation_mrr is not None] == [3, 6]
+    assert [record.epoch for record in records if record.best] == [3]
+    assert run.record["weights"]["file"] == "weights-0003.safetensors"

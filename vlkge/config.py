@@ -66,6 +66,7 @@ class TrainingConfig(_Section):
         regularizer: of the positives' vectors: `n3`, `dura` or `none`.
         regularizer_weight: what it is multiplied with, per positive.
         learning_rate: of Adagrad.
+        validate_every: so many epochs, and after the last; the best validated epoch is kept.
         patience: stop after so many epochs without a better validation MRR.
         seed: of everything random.
         device: a torch device, `cpu` or `cuda`.
@@ -85,6 +86,7 @@ class TrainingConfig(_Section):
     regularizer: Literal["none", "n3", "dura"] = "none"
     regularizer_weight: float = Field(default=0.0, ge=0.0)
     learning_rate: float = Field(default=0.1, gt=0.0)
+    validate_every: Positive = 1
     patience: Positive = 10
     seed: int = Field(default=42, ge=0, lt=2**63)
     device: str = "cpu"

@@ -33,7 +33,7 @@ class EpochRecord:
     Attributes:
         epoch: 1 is the first.
         loss: mean over the epoch's positives and negatives.
-        validation_mrr: under the experiment's protocol; None where there is no validation split.
+        validation_mrr: under the experiment's protocol; None where nothing was validated.
         best: whether these weights are kept.
         seconds: training and validation together.
         training_seconds: training alone.
@@ -79,8 +79,9 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether validation has not become better for as long as the experiment waits."""
-        return self.since_best >= self.settings.patience
+        """Whether the last validations have not become better for as long as the experiment waits."""
+        asked = self.epoch % self.settings.validate_every == 0
+        return asked and self.since_best >= self.settings.patience
 
     def run_epoch(self, progress: Advance, last: int) -> EpochRecord:
         """Train one epoch, validate, save.
@@ -92,8 +93,9 @@ class Trainer:
         self.epoch += 1
         loss = self._train_epoch(progress, f"epoch {self.epoch} of {last}")
         trained = time.perf_counter()
-        mrr = self._validate()
-        best = mrr is None or mrr > self.best_mrr
+        asked = self.epoch % self.settings.validate_every == 0 or self.epoch == last
+        mrr = self._validate() if asked else None
+        best = mrr > self.best_mrr if mrr is not None else self.evaluator is None
         self.since_best = 0 if best else self.since_best + 1
         self.best_mrr = mrr if best and mrr is not None else self.best_mrr
         seconds = round(time.perf_counter() - began, 3)
