@@ -94,13 +94,23 @@ def read_config(source: ModelFolder) -> dict[str, Any]:
     if not any(source.folder.glob("*.safetensors")):
         raise FeaturesError(
             f"{source.folder} has no .safetensors weights; pickled ones (.bin) can run code and are never opened: "
-            "take another revision of the model, or convert it"
+            "take a revision that has them, such as ORG/NAME@refs/pr/N of the Hub's conversion"
         )
     for path in sorted(source.folder.glob("*.json")):
-        found = _read_json(path)
-        if isinstance(found, dict) and "auto_map" in found:
-            raise FeaturesError(f"{path} asks for code that the model brings along (auto_map): refused, not run")
+        _refuse_code(path, _read_json(path))
     return config
+
+
+def _refuse_code(path: Path, said: Any) -> None:
+    """Refuse a file that names code to run, or weights to read, of a kind that can run code."""
+    if not isinstance(said, dict):
+        return
+    if "auto_map" in said:
+        raise FeaturesError(f"{path} asks for code that the model brings along (auto_map): refused, not run")
+    shards = said.get("weight_map")
+    named = [said.get("transformers_weights") or "", *(shards.values() if isinstance(shards, dict) else ())]
+    if any(name and not str(name).endswith(".safetensors") for name in named):
+        raise FeaturesError(f"{path} names weights that are not safetensors: refused, not opened")
 
 
 def _read_json(path: Path) -> Any:
