@@ -190,7 +190,7 @@ def load_weights(model: KGEModel, tensors: Mapping[str, Tensor], source: str) ->
     """Put weights into a model that is built alike.
 
     Raises:
-        RunError: a name or a shape differs, or a value is not finite.
+        RunError: a name, a shape or a type differs, or a value is not finite.
     """
     expected = model.state_dict()
     if expected.keys() != tensors.keys():
@@ -199,6 +199,8 @@ def load_weights(model: KGEModel, tensors: Mapping[str, Tensor], source: str) ->
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise RunError(f"{source}: {name} is {list(tensor.shape)}, not {list(expected[name].shape)}; {_REMEDY}")
+        if tensor.dtype != expected[name].dtype:
+            raise RunError(f"{source}: {name} is {tensor.dtype}, not {expected[name].dtype}; {_REMEDY}")
         if not bool(tensor.isfinite().all()):
             raise RunError(f"{source}: {name} holds values that are not finite; {_REMEDY}")
     model.load_state_dict(dict(tensors))
