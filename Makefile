@@ -2,15 +2,20 @@
 # make test         install, then the tests
 # make check        ruff and mypy --strict
 # make test-shared  the tests that need ../shared, the stand-in sources
+# make bench        this library beside PyKEEN and the official VL-KGE code on WN9-IMG, about ten minutes on two cores:
+#                   OFFICIAL=CLONE of github.com/thefth/vl-kge, DATA=FOLDER of the files where the clone has none
 # TORCH=cuda        leave the choice of the PyTorch build to pip (default: the CPU build)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo install test check test-shared clean
+.PHONY: demo install test check test-shared bench clean
 .SUFFIXES:
 
 VENV ?= .venv
 TORCH ?= cpu
 WORK ?= workspace
+OFFICIAL ?=
+DATA ?=
+BENCH ?=
 BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.14,$(shell command -v python$(v))) python3)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -54,6 +59,9 @@ check: install
 
 test-shared: install
 	$(BIN)/pytest --shared -m shared
+
+bench: install
+	$(BIN)/python benchmarks/peers.py --workspace $(WORK)/bench $(if $(OFFICIAL),--official $(OFFICIAL)) $(if $(DATA),--data $(DATA)) $(BENCH)
 
 clean:
 	rm -rf $(VENV) $(WORK)

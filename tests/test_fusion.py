@@ -3,10 +3,11 @@
 import math
 
 import pytest
+import torch
 
 from mkg_builder.errors import UnknownNameError
 from tests.vlkge_contracts import FusionContract
-from vlkge.fusion import REGISTRY, Addition, Average, Concat, Weighted, make_fusion
+from vlkge.fusion import REGISTRY, Addition, Average, Concat, Gated, Weighted, make_fusion
 
 ZERO = [0.0] * 4
 
@@ -48,11 +49,28 @@ class TestWeighted(FusionContract):
         assert fusion.logits.grad.abs().min() > 0
 
 
+class TestGated(FusionContract):
+    fusion = Gated
+
+    def naive(self, vectors, fusion):
+        gates, biases = fusion.gates.tolist(), fusion.biases.tolist()
+        there = {
+            m: math.exp(biases[m] + sum(g * x for g, x in zip(gates[m], vector, strict=True)))
+            for m, vector in enumerate(vectors)
+            if vector
+        }
+        return [sum(there[m] / sum(there.values()) * vectors[m][i] for m in there) for i in range(4)]
+
+    def test_at_its_start_it_is_the_mean(self) -> None:
+        _, vectors, present = self.case()
+        torch.testing.assert_close(Gated(3, 4)(vectors, present), Average(3, 4)(vectors, present))
+
+
 def test_every_registered_fusion_has_a_contract_test() -> None:
     tested = {contract.fusion for contract in FusionContract.__subclasses__()}
-    assert {type(make_fusion(name, 2)) for name in REGISTRY.names()} <= tested
+    assert {type(make_fusion(name, 2, 4)) for name in REGISTRY.names()} <= tested
 
 
 def test_an_unknown_fusion_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'average'"):
-        make_fusion("averge", 2)
+        make_fusion("averge", 2, 4)

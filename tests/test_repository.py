@@ -32,7 +32,7 @@ VLKGE = (
     "__main__", "cli", "train", "trainer", "objective", "candidates", "predict", "evaluate", "run", "protocol",
     "ranking", "negatives", "losses", "model", "scorers", "similarity", "fusion", "encode", "published", "features",
     "encoders_open_clip", "encoders_transformers", "encoders_plain", "encoders", "model_folder", "pretrained",
-    "dataset", "config", "optimizer", "parallel", "files", "errors",
+    "dataset", "config", "optimizer", "parallel", "process", "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {"durable", "errors", "registry", "schema", "picture", "terminal", "strict"}

@@ -129,7 +129,7 @@ class FusionContract:
 
     def case(self) -> tuple[Fusion, torch.Tensor, torch.Tensor]:
         generator = torch.Generator().manual_seed(0)
-        fusion = self.fusion(3)
+        fusion = self.fusion(3, 4)
         for parameter in fusion.parameters():
             torch.nn.init.normal_(parameter, generator=generator)
         present = torch.tensor([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)], dtype=torch.bool).T
@@ -143,8 +143,8 @@ class FusionContract:
 
     def test_nothing_present_gives_zeros_of_the_promised_size(self) -> None:
         fusion, vectors, present = self.case()
-        assert fusion(vectors, present).shape == (8, fusion.out_dim(4))
-        assert fusion(vectors, present)[0].tolist() == [0.0] * fusion.out_dim(4)
+        assert fusion(vectors, present).shape == (8, fusion.out_dim)
+        assert fusion(vectors, present)[0].tolist() == [0.0] * fusion.out_dim
 
     @pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), 1e30])
     def test_what_is_masked_never_matters(self, rubbish: float) -> None:

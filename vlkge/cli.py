@@ -1,7 +1,6 @@
 """vlkge: train and use vision-language knowledge-graph embeddings. Parses, makes one call, prints."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ import typer
 
 from mkg_builder import terminal
 from mkg_builder.errors import UsageError
+from vlkge.process import prepare_process
 
 if TYPE_CHECKING:
     from vlkge.run import Run
@@ -49,6 +49,9 @@ def encode(
     rows = [(m.encoder.modality, m.encoder.spec, m.encoder.dimension, m.encoded, len(m.skipped), m.resumed)
             for m in report.modalities]  # fmt: skip
     terminal.show_table("Features", ("modality", "encoder", "dimension", "encoded", "skipped", "done before"), rows)
+    for modality in report.modalities if not quiet else ():
+        for line in modality.reasons():
+            terminal.note(f"{modality.encoder.modality}: {line}")
     terminal.say(f"features: {report.folder}")
 
 
@@ -63,13 +66,26 @@ def train(
         str | None, typer.Option(help="What `vlkge encode` wrote; default: its default place, if it is there.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="transe, distmult, complex, rotate, or module:Name.")] = None,
-    fusion: Annotated[str | None, typer.Option(help="average, addition, concat, weighted, or module:Name.")] = None,
+    fusion: Annotated[
+        str | None, typer.Option(help="average, addition, concat, weighted, gated, or module:Name.")
+    ] = None,
     modalities: Annotated[str | None, typer.Option(help="Of structural,image,text; default: all there are.")] = None,
     projection: Annotated[str | None, typer.Option(help="Of encoded vectors: trained or frozen.")] = None,
     dim: Annotated[int | None, typer.Option(help="Components of one modality's vector.")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Positives per step.")] = None,
-    negatives: Annotated[int | None, typer.Option(help="False triples per true one.")] = None,
+    loss: Annotated[str | None, typer.Option(help="logistic, as in the paper, or softmax.")] = None,
+    negatives: Annotated[
+        str | None, typer.Option(metavar="N|all", help="False triples per true one; all: 1-vs-all.")
+    ] = None,
+    share_negatives: Annotated[
+        bool | None, typer.Option("--share-negatives", help="Draw them once per batch instead of per triple.")
+    ] = None,
+    reciprocal: Annotated[
+        bool | None, typer.Option("--reciprocal", help="Learn every relation's inverse as a relation of its own.")
+    ] = None,
+    regularizer: Annotated[str | None, typer.Option(help="n3, dura or none.")] = None,
+    regularizer_weight: Annotated[float | None, typer.Option(help="What it is multiplied with.")] = None,
     lr: Annotated[float | None, typer.Option(help="Adagrad's learning rate.")] = None,
     patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better one.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
@@ -94,7 +110,10 @@ def train(
         "features": features, "model.scorer": model, "model.fusion": fusion,
         "model.modalities": modalities.split(",") if modalities else None, "model.projection": projection,
         "model.dim": dim, "training.epochs": epochs, "training.batch_size": batch_size,
-        "training.negatives": negatives, "training.learning_rate": lr, "training.patience": patience,
+        "training.loss": loss, "training.negatives": int(negatives) if negatives and negatives.isdecimal() else negatives,
+        "training.share_negatives": share_negatives, "model.reciprocal": reciprocal,
+        "training.regularizer": regularizer, "training.regularizer_weight": regularizer_weight,
+        "training.learning_rate": lr, "training.patience": patience,
         "training.seed": seed, "training.device": device,
     }  # fmt: skip
     settings = [f"{key}={json.dumps(value)}" for key, value in chosen.items() if value is not None]
@@ -118,14 +137,19 @@ def resume(
 
 
 def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
+    from vlkge.parallel import Group
     from vlkge.train import fit
 
+    first = Group.join().rank == 0
+    quiet = quiet or not first
     with terminal.progress_bar(quiet) as advance:
         for epoch in fit(run, epochs, advance):
             if not quiet:
                 mrr = "" if epoch.validation_mrr is None else f", validation MRR {epoch.validation_mrr:.4f}"
                 kept = ", the best so far" if epoch.best else ""
                 terminal.note(f"epoch {epoch.epoch}: loss {epoch.loss:.4f}{mrr}{kept} ({epoch.seconds:.1f} s)")
+    if not first:
+        return
     progress = run.progress
     best = max((e for e in progress["history"] if e["best"]), key=lambda e: int(e["epoch"]))
     if as_json:
@@ -217,6 +241,5 @@ def _ignore(_stage: str, _done: int, _total: int | None) -> None:
 
 def main() -> None:
     """The entry point."""
-    # read when torch loads OpenMP: threads that spin while another program holds a core made an epoch ten times slower
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_process()
     terminal.run(app, "vlkge")

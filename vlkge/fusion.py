@@ -15,31 +15,34 @@ REGISTRY = Registry(
         "addition": "vlkge.fusion:Addition",
         "concat": "vlkge.fusion:Concat",
         "weighted": "vlkge.fusion:Weighted",
+        "gated": "vlkge.fusion:Gated",
     },
 )
 
 
 class Fusion(nn.Module, ABC):
-    """`(vectors [m, n, d], present [m, n]) -> [n, out_dim(d)]`.
+    """`(vectors [m, n, d], present [m, n]) -> [n, out_dim]`.
 
     What lies where `present` is False may be anything, NaN included: it neither changes the result
     nor receives a gradient. An entity with nothing present becomes zeros.
 
     Args:
         modalities: how many modalities (m) there are.
+        dim: components of each one's vector (d).
     """
 
-    def __init__(self, modalities: int) -> None:
+    def __init__(self, modalities: int, dim: int) -> None:
         super().__init__()
-        self.modalities = modalities
+        self.modalities, self.dim = modalities, dim
 
-    def out_dim(self, dim: int) -> int:
-        """The size of a fused vector when each modality's has `dim` components."""
-        return dim
+    @property
+    def out_dim(self) -> int:
+        """Components of a fused vector."""
+        return self.dim
 
     @abstractmethod
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
-        """Fuse the modalities' vectors [m, n, d] of n entities into [n, out_dim(d)]."""
+        """Fuse the modalities' vectors [m, n, d] of n entities into [n, out_dim]."""
 
 
 def _masked(vectors: Tensor, present: Tensor) -> Tensor:
@@ -70,9 +73,10 @@ class Average(Fusion):
 class Concat(Fusion):
     """The vectors behind each other; zeros stand where one is absent."""
 
-    def out_dim(self, dim: int) -> int:
-        """`m * dim`."""
-        return self.modalities * dim
+    @property
+    def out_dim(self) -> int:
+        """`m * d`."""
+        return self.modalities * self.dim
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         """Fuse [m, n, d] into [n, m * d]."""
@@ -82,8 +86,8 @@ class Concat(Fusion):
 class Weighted(Fusion):
     """A weighted mean: one learned weight per modality, softmax over those that are present."""
 
-    def __init__(self, modalities: int) -> None:
-        super().__init__(modalities)
+    def __init__(self, modalities: int, dim: int) -> None:
+        super().__init__(modalities, dim)
         self.logits = nn.Parameter(torch.zeros(modalities))
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
@@ -94,11 +98,31 @@ class Weighted(Fusion):
         return torch.einsum("mn,mnd->nd", weights, _masked(vectors, present))
 
 
-def make_fusion(name: str, modalities: int) -> Fusion:
-    """The fusion of this name for so many modalities.
+class Gated(Fusion):
+    """A weighted mean whose weights each entity's own vectors decide: softmax over `gate_m . v_m + bias_m`.
+
+    With zero gates, as at the start, it is the mean (after Arevalo et al., "Gated Multimodal Units", 2017).
+    """
+
+    def __init__(self, modalities: int, dim: int) -> None:
+        super().__init__(modalities, dim)
+        self.gates = nn.Parameter(torch.zeros(modalities, dim))
+        self.biases = nn.Parameter(torch.zeros(modalities))
+
+    def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
+        """Fuse [m, n, d] into [n, d]."""
+        kept = _masked(vectors, present)
+        strength = torch.einsum("mnd,md->mn", kept, self.gates) + self.biases[:, None]
+        strength = strength.masked_fill(~present, torch.finfo(strength.dtype).min)
+        weights = strength.softmax(0) * present
+        return torch.einsum("mn,mnd->nd", weights, kept)
+
+
+def make_fusion(name: str, modalities: int, dim: int) -> Fusion:
+    """The fusion of this name for so many modalities of so many components.
 
     Raises:
         UnknownNameError: no fusion has this name.
     """
-    fusion: Fusion = REGISTRY.resolve(name)(modalities)
+    fusion: Fusion = REGISTRY.resolve(name)(modalities, dim)
     return fusion

@@ -139,8 +139,8 @@ class EntityRepresentation(nn.Module):
                     raise ExperimentError(f"modality {modality!r} is asked for, the features hold: {has}")
                 vectors, present = map(torch.from_numpy, features[modality].align(dataset.entities))
                 self.modalities[modality] = EncodedVectors(vectors, present, seen, config)
-        self.fusion = make_fusion(config.fusion, len(self.modalities))
-        self.dim = self.fusion.out_dim(config.dim)
+        self.fusion = make_fusion(config.fusion, len(self.modalities), config.dim)
+        self.dim = self.fusion.out_dim
         self._modality_dim = config.dim
 
     def forward(self, indices: Tensor) -> Tensor:

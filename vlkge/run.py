@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,8 @@ def create_run(folder: Path, experiment: Experiment, dataset: Dataset, overwrite
         files = {str(path.relative_to(new)): file_sha256(path) for path in sorted(described)}
         record = {"format": FORMAT, "files": files, "weights": None, "checkpoint": None, "progress": {}}
         write_sealed_json(new / RECORD, record)
-    return load_run(folder)
+        run = load_run(new)  # before it takes its place: a run that cannot be read would only be in the way
+    return replace(run, folder=folder)
 
 
 def load_run(folder: Path) -> Run:
