@@ -83,6 +83,19 @@ def test_the_manifest_s_identity_setting_and_prompts_are_known(release: Path) ->
     assert (dataset.relation_info["madeBy"].domain, dataset.relation_info["madeBy"].range) == ("artwork", "artist")
 
 
+def test_what_the_release_and_its_recipe_say_of_a_relation_is_known(release: Path) -> None:
+    path = release / schema.MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["recipe"]["split"]["disjoint"] = ["hasStyle"]
+    rewrite(release, "relations", "full", {"evaluated": False, "functional": True})
+    write_manifest(release, {key: manifest[key] for key in ("name", "version", "recipe")})
+    told = {
+        name: (info.evaluated, info.functional, info.disjoint)
+        for name, info in load_folder(release).relation_info.items()
+    }
+    assert told == {"hasStyle": (False, True, True), "madeBy": (True, False, False)}
+
+
 def test_seen_means_in_a_train_triple(release: Path) -> None:
     dataset = load_folder(release)
     unseen = {entity for entity, seen in zip(dataset.entities, dataset.seen().tolist(), strict=True) if not seen}

@@ -1,17 +1,21 @@
-"""Protocols, compared with a ranking in plain Python that shares no code with them."""
+"""Protocols, compared rank by rank with plain Python that shares no code with them."""
 
+import random
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 import torch
 
 from mkg_builder.errors import UnknownNameError
+from tests.protocol_oracle import Answer, Graph, official, strict
 from tests.vlkge_contracts import MatrixScores, ProtocolContract, make_dataset, random_dataset, random_scores
 from vlkge.dataset import Dataset
+from vlkge.errors import RunError
 from vlkge.evaluate import Evaluator
-from vlkge.protocol import REGISTRY, Reference, Strict, make_protocol
+from vlkge.protocol import REGISTRY, Direction, KnownAnswers, Reference, Strict, make_protocol
 
-Triple = tuple[int, int, int]
+TRIPLES = [("artwork:a", "by", "artist:a"), ("artwork:a", "by", "artist:b")]
 
 
 class TestStrict(ProtocolContract):
@@ -46,65 +50,95 @@ def relabelled(dataset: Dataset, order: torch.Tensor) -> Dataset:
     return Dataset(**fields | {"triples": triples})
 
 
-def plain(dataset: Dataset) -> dict[str, list[Triple]]:
-    return {split: [tuple(triple) for triple in triples.tolist()] for split, triples in dataset.triples.items()}
+def random_graph(seed: int) -> Graph:
+    """Rows of all splits mixed, relations within and between two types, self loops, one relation never asked for."""
+    rng = random.Random(seed)
+    works, artists = (
+        [f"artwork:{i}" for i in range(rng.randint(1, 4))],
+        [f"artist:{i}" for i in range(rng.randint(1, 6))],
+    )
+    ends = {"by": (works, artists), "influences": (artists, artists), "near": (works, works), "shows": (works, works)}
+    excluded = {"shows"} if rng.random() < 0.7 else {"shows", rng.choice(list(ends))}
+    rows = {}
+    for relation in rng.choices(list(ends), k=rng.randint(3, 24)):
+        triple = (rng.choice(ends[relation][0]), relation, rng.choice(ends[relation][1]))
+        rows[triple] = rng.choice(("train", "validation", "test"))
+    listed = [(*triple, split) for triple, split in rows.items()]
+    rng.shuffle(listed)
+    return Graph(listed, rng.random() < 0.5, excluded, {"influences", "near", "shows"})
 
 
-def oracle_strict(dataset: Dataset, splits: dict, table: list, direction: str, triple: Triple) -> tuple[Fraction, int]:
-    """Rank and number of candidates by definition: drop what makes a known triple, share ties."""
-    head, relation, tail = triple
-    known = {fact for facts in splits.values() for fact in facts}
-    target = tail if direction == "tail" else head
-    pool = range(len(dataset.entities))
-    if dataset.setting == "inductive":
-        pool = {t for _, r, t in known if r == relation}
-    scores = {}
-    for other in pool:
-        made = (head, relation, other) if direction == "tail" else (other, relation, tail)
-        if other == target or made not in known:
-            scores[other] = table[relation][made[0]][made[2]]
-    better = sum(score > scores[target] for score in scores.values())
-    tied = sum(score == scores[target] for score in scores.values()) - 1
-    return better + 1 + Fraction(tied, 2), len(scores)
+def as_dataset(graph: Graph) -> Dataset:
+    """The data set of a graph, with the published order of its entities."""
+    splits = {split: [row[:3] for row in graph.rows if row[3] == split] for split in ("train", "validation", "test")}
+    dataset = make_dataset(splits, "inductive" if graph.inductive else "transductive")
+    info = {name: replace(info, evaluated=name not in graph.excluded) for name, info in dataset.relation_info.items()}
+    asked = [row for row in graph.rows if row[3] == "train" or row[1] not in graph.excluded]
+    names = dict.fromkeys([row[0] for row in asked] + [row[2] for row in asked] + list(dataset.entities))
+    places = {name: place for place, name in enumerate(names)}
+    order = torch.tensor([places[name] for name in dataset.entities])
+    return replace(dataset, relation_info=info, tie_order=order)
 
 
-def oracle_reference(
-    dataset: Dataset, splits: dict, table: list, direction: str, triple: Triple
-) -> tuple[Fraction, int]:
-    """As the official code: one dictionary for both directions, and a stable sort."""
-    head, relation, tail = triple
-    known: dict[tuple[int, int], set[int]] = {}
-    for h, r, t in (fact for facts in splits.values() for fact in facts):
-        known.setdefault((h, r), set()).add(t)
-        known.setdefault((t, r), set()).add(h)
-    pool = list(range(len(dataset.entities)))
-    if dataset.setting == "inductive":
-        info = dataset.relation_info[dataset.relations[relation]]
-        used = splits["test"] if info.domain == info.range else [f for facts in splits.values() for f in facts]
-        pool = sorted({t for _, r, t in used if r == relation})
-    anchor, target = (head, tail) if direction == "tail" else (tail, head)
-    left = [other for other in pool if other == target or other not in known[anchor, relation]]
-    value = {o: table[relation][head][o] if direction == "tail" else table[relation][o][tail] for o in left}
-    order = sorted(left, key=lambda other: -value[other])
-    return Fraction(order.index(target) + 1), len(left)
-
-
-@pytest.mark.parametrize(("protocol", "oracle"), [(Strict(), oracle_strict), (Reference(), oracle_reference)])
-@pytest.mark.parametrize("setting", ["inductive", "transductive"])
-def test_ranks_equal_plain_python_on_random_graphs(protocol, oracle, setting: str) -> None:
+@pytest.mark.parametrize(("protocol", "oracle"), [(Strict(), strict), (Reference(), official)])
+def test_every_rank_equals_plain_python_on_random_graphs(protocol, oracle, monkeypatch) -> None:
+    asked = 0
     for seed in range(1000):
-        dataset = random_dataset(seed, setting)
-        scores = random_scores(dataset, seed)
-        evaluator = Evaluator(dataset, "test", protocol, scores_at_once=(7, 1000)[seed % 2])
-        table, splits = scores.table.tolist(), plain(dataset)
-        found, expected = [], []
+        graph = random_graph(seed)
+        dataset = as_dataset(graph)
+        scores = random_scores(dataset, seed, levels=(2, 4, 1000)[seed % 3])
+        value = {
+            (h, r, t): scores.table[b, a, c].item()
+            for a, h in enumerate(dataset.entities)
+            for b, r in enumerate(dataset.relations)
+            for c, t in enumerate(dataset.entities)
+        }
+        expected = list(oracle(graph, "test", value))
+        if not expected:
+            continue
+        monkeypatch.setattr("vlkge.queries.COLUMNS_AT_ONCE", (2, 1000)[seed % 2])
+        monkeypatch.setattr("vlkge.counting.COLUMNS_AT_ONCE", (2, 1000)[seed % 2])
+        evaluator = Evaluator(dataset, "test", protocol, scores_at_once=(1, 7, 1000)[seed % 3])
+        found = []
         for group, ranks in zip(evaluator.groups, evaluator.rank(scores), strict=True):
-            found += zip(ranks.by(protocol.ties).tolist(), ranks.candidates.tolist(), strict=True)
-            side = 0 if group.direction == "tail" else 2
-            asked = sorted((t for t in splits["test"] if t[1] == group.relation), key=lambda t: t[side])
-            expected += [oracle(dataset, splits, table, group.direction, triple) for triple in asked]
-        assert found == expected, f"seed {seed}"
-        assert len(found) == len(splits["test"]) * len(protocol.directions(dataset))
+            relation = dataset.relations[group.relation]
+            by = ranks.by(protocol.ties).tolist()
+            for row, (anchor, target) in enumerate(zip(group.anchors, group.candidates[group.targets], strict=True)):
+                ends = dataset.entities[anchor], dataset.entities[target]
+                head, tail = ends if group.direction == "tail" else ends[::-1]
+                left = int(ranks.candidates[row])
+                found.append(Answer(group.direction, (head, relation, tail), Fraction(by[row]), left))
+        assert sorted(found) == sorted(expected), f"seed {seed}"
+        asked += len(found)
+    assert asked > 3000
+
+
+def test_ties_are_broken_by_the_published_order_where_it_is_known() -> None:
+    facts = {"train": [("artwork:1", "by", "artist:a"), ("artwork:2", "by", "artist:b")]}
+    dataset = make_dataset(facts | {"test": [("artwork:3", "by", "artist:b")]})
+    constant = MatrixScores(torch.ones(1, *[len(dataset.entities)] * 2))
+    published = replace(dataset, tie_order=torch.arange(len(dataset.entities)).flip(0))
+    ranks = [Evaluator(d, "test", Reference()).rank(constant)[0].first.item() for d in (dataset, published)]
+    assert ranks == [2, 1]
+
+
+class Unfiltered(Strict):
+    def known(self, dataset: Dataset, direction: Direction) -> KnownAnswers:
+        return KnownAnswers(*torch.empty(3, 0, dtype=torch.int64), len(dataset.relations))
+
+
+def test_a_target_competes_with_other_answers_where_nothing_is_filtered_but_not_with_itself() -> None:
+    dataset = make_dataset({"train": [TRIPLES[0]], "test": TRIPLES})
+    constant = MatrixScores(torch.ones(1, *[len(dataset.entities)] * 2))
+    (ranks,) = Evaluator(dataset, "test", Unfiltered()).rank(constant)
+    assert (ranks.optimistic.tolist(), ranks.pessimistic.tolist()) == ([1, 1], [2, 2])
+    assert ranks.candidates.tolist() == [2, 2]
+
+
+def test_what_is_asked_of_no_evaluated_relation_is_an_error() -> None:
+    dataset = as_dataset(Graph([(*TRIPLES[0], "train"), (*TRIPLES[1], "test")], True, {"by"}, set()))
+    with pytest.raises(RunError, match="no test triple of tiny is of a relation that is evaluated"):
+        Evaluator(dataset, "test", Strict())
 
 
 def test_the_reference_filter_removes_wrong_answers_too() -> None:

@@ -5,15 +5,21 @@ from fractions import Fraction
 import pytest
 import torch
 
+from vlkge.counting import Counter
 from vlkge.errors import RunError
-from vlkge.ranking import Ranks, expect_by_chance, rank_targets, summarise
-
-NONE = torch.empty(0, dtype=torch.int64)
+from vlkge.keys import ExactKeys
+from vlkge.queries import Asked, Batch
+from vlkge.ranking import Ranks, expect_by_chance, summarise
 
 
 def rank_one(scores: list[float], target: int, known: tuple[int, ...] = ()) -> Ranks:
     columns = torch.tensor(known, dtype=torch.int64)
-    return rank_targets(torch.tensor([scores]), torch.tensor([target]), torch.zeros_like(columns), columns)
+    row, order = torch.zeros(1, dtype=torch.int64), torch.arange(len(scores))
+    left = torch.tensor([len(scores) - len(set(known) - {target})])
+    batch = Batch(
+        [Asked("tail", 0, row)], order, order, row, torch.tensor([target]), torch.zeros_like(columns), columns, left
+    )
+    return Counter(torch.device("cpu")).rank(ExactKeys(torch.tensor([scores])), batch)
 
 
 def test_the_best_score_has_rank_one() -> None:

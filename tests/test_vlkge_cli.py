@@ -79,6 +79,18 @@ def test_evaluation_as_json_says_what_it_depends_on(room: Path, protocol: str) -
     assert set(result["baselines"]) == {"chance", "most_frequent"}
 
 
+def test_two_protocols_are_printed_with_their_gap_and_its_causes(room: Path) -> None:
+    both = ("evaluate", RUN, "--protocol", "strict", "--protocol", "reference")
+    done = vlkge(*both, cwd=room)
+    assert done.returncode == 0
+    for word in ("MRR strict", "MRR reference", "gap", "From strict to reference", "filter", "candidates", "ties"):
+        assert word in done.stdout
+    assert "protocol reference 2: ties first (entity order)" in done.stderr
+    found = told(*both, cwd=room)
+    assert [result["protocol"]["name"] for result in found["protocols"]] == ["strict", "reference"]
+    assert [step["cause"] for step in found["gap"]["steps"]] == ["filter", "candidates", "ties"]
+
+
 def test_a_picture_outside_the_graph_is_given_painters(room: Path) -> None:
     (room / "painting.png").write_bytes(picture_bytes(99))
     found = told("predict", RUN, "--image", "painting.png", "--relation", "isCreatedByArtist", "--top", 2, cwd=room)
@@ -128,6 +140,7 @@ def test_progress_is_one_line_an_epoch_with_the_validation_mrr(room: Path) -> No
         (("predict", RUN, "--image", "half.png", "--relation", "isCreatedByArtist"), 4, "half.png"),
         (("predict", RUN, "--image", "none.png", "--relation", "isCreatedByArtist"), 4, "no picture none.png"),
         (("evaluate", RUN, "--protocol", "strickt"), 2, "'strict'?"),
+        (("evaluate", RUN, *["--protocol", "strict"] * 3), 2, "name one, or two"),
         (("evaluate", RUN, "--split", "tset"), 2, "'test'?"),
         (("evaluate", "nowhere"), 4, "is no run"),
         (("evaluate", "model.pt"), 4, "refused, not opened"),

@@ -40,7 +40,7 @@ def make_dataset(splits: dict[str, list[Fact]], setting: str = "inductive", extr
         name="tiny", version="1.0.0", content_sha256="c" * 64, revision=None, setting=setting,
         unseen_type="artwork" if setting == "inductive" else None, entities=tuple(entities), labels=tuple(entities),
         types=kinds, texts=(None,) * len(entities), relations=tuple(relations),
-        relation_info={r: RelationInfo(*joins[r], None, None) for r in relations},
+        relation_info={r: RelationInfo(*joins[r], None, None, disjoint=joins[r][0] == joins[r][1]) for r in relations},
         type_info={kind: TypeInfo(None) for kind in kinds}, triples=triples,
     )  # fmt: skip
 

@@ -7,21 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from mkg_builder import schema
 from mkg_builder.errors import UnknownNameError, UpstreamError, UsageError
 from vlkge.errors import DatasetError
 from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
+from vlkge.tables import REBUILD, read_tie_order, read_triples, require_distinct, sorted_table
 
-Indices = npt.NDArray[np.int64]
 Setting = Literal["inductive", "transductive"]
-VOCABULARY, TRIPLES = "vocabulary.json", "triples.safetensors"
-_REBUILD = "build the release again with: mkgb build"
+VOCABULARY, TRIPLES, TIE_ORDER = "vocabulary.json", "triples.safetensors", "tie_order"
 _RESTORE = "restore the folder from a copy or train again"
 HUB_SCHEME = "hf://datasets/"
 """Before a name, it means the Hub even where a folder of that name lies."""
@@ -39,7 +35,8 @@ class TypeInfo:
 class RelationInfo:
     """What is said of one relation: the types it joins, the sentence that asks for its tail, its inverse.
 
-    `evaluated` is False for relations that are learned from and never asked for.
+    `functional`: a head has one tail. `evaluated` is False for relations that are learned from and never asked for.
+    `disjoint`: its triples were divided by disjoint sets of entities, as the artist relations of the paper.
     """
 
     domain: str
@@ -48,6 +45,11 @@ class RelationInfo:
     inverse: str | None
     functional: bool = False
     evaluated: bool = True
+    disjoint: bool = False
+
+
+_STATED_OF_RELATIONS = ("domain", "range", "prompt", "inverse", "functional", "evaluated")
+"""Columns of the table `relations`; the rest is in the recipe."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,8 @@ class Dataset:
         relation_info: by relation name.
         type_info: by type.
         triples: per split int64 [n, 3], columns head, relation, tail.
+        tie_order: int64 [entities], the published index by which the official code breaks ties; None where the
+            release keeps none.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Dataset:
     relation_info: Mapping[str, RelationInfo]
     type_info: Mapping[str, TypeInfo]
     triples: Mapping[str, torch.Tensor]
+    tie_order: torch.Tensor | None = None
 
     @cached_property
     def _entity_ranks(self) -> dict[str, int]:
@@ -120,8 +125,10 @@ class Dataset:
 
     def save(self, folder: Path) -> None:
         """Write `vocabulary.json` and `triples.safetensors` into an existing folder."""
-        digest = write_tensors(folder / TRIPLES, dict(self.triples))
-        named = {field: getattr(self, field) for field in self.__dataclass_fields__ if field != "triples"}
+        order = {} if self.tie_order is None else {TIE_ORDER: self.tie_order}
+        digest = write_tensors(folder / TRIPLES, {**self.triples, **order})
+        fields = self.__dataclass_fields__.keys() - {"triples", TIE_ORDER}
+        named = {field: getattr(self, field) for field in fields}
         named["relation_info"] = {name: asdict(info) for name, info in self.relation_info.items()}
         named["type_info"] = {name: asdict(info) for name, info in self.type_info.items()}
         write_sealed_json(folder / VOCABULARY, {**named, "triples_sha256": digest})
@@ -139,7 +146,8 @@ class Dataset:
             values[field] = tuple(values[field])
         values["relation_info"] = {name: RelationInfo(**info) for name, info in values["relation_info"].items()}
         values["type_info"] = {name: TypeInfo(**info) for name, info in values["type_info"].items()}
-        return cls(**values, triples=read_tensors(folder / TRIPLES, digest, DatasetError, _RESTORE))
+        triples = read_tensors(folder / TRIPLES, digest, DatasetError, _RESTORE)
+        return cls(**values, tie_order=triples.pop(TIE_ORDER, None), triples=triples)
 
 
 def load_dataset(name: str) -> Dataset:
@@ -218,14 +226,15 @@ def load_folder(folder: Path, revision: str | None = None) -> Dataset:
     manifest, splits = schema.require_whole(folder), schema.TABLES["triples"].splits
     for name in manifest["files"]:
         if name.startswith("triples/") and not name.startswith(tuple(f"triples/{split}-" for split in splits)):
-            raise DatasetError(f"{folder / name} is of no known split ({', '.join(splits)}); {_REBUILD}")
-    entities = _sorted_table(folder, "entities", "id", ["id", "type", "label", "text"])
-    relations = _sorted_table(folder, "relations", "name", ["name", "domain", "range", "prompt", "inverse"])
-    triples = {split: _read_triples(folder, split, entities["id"], relations["name"]) for split in splits}
-    _require_distinct(triples, len(entities), len(relations))
+            raise DatasetError(f"{folder / name} is of no known split ({', '.join(splits)}); {REBUILD}")
+    entities = sorted_table(folder, "entities", "id", ["id", "type", "label", "text"])
+    relations = sorted_table(folder, "relations", "name", ["name", *_STATED_OF_RELATIONS])
+    triples = {split: read_triples(folder, split, entities["id"], relations["name"]) for split in splits}
+    require_distinct(triples, len(entities), len(relations))
     if not len(triples["train"]):
-        raise DatasetError(f"{folder}: triples/train is empty, so there is nothing to learn; {_REBUILD}")
+        raise DatasetError(f"{folder}: triples/train is empty, so there is nothing to learn; {REBUILD}")
     about = _read_about(folder, manifest)
+    order = read_tie_order(folder, entities["id"])
     types = tuple(entities["type"].to_pylist())
     return Dataset(
         name=about["name"],
@@ -239,69 +248,31 @@ def load_folder(folder: Path, revision: str | None = None) -> Dataset:
         types=types,
         texts=tuple(entities["text"].to_pylist()),
         relations=tuple(relations["name"].to_pylist()),
-        relation_info={row.pop("name"): RelationInfo(**row) for row in relations.to_pylist()},
+        relation_info=_relation_info(relations, about["disjoint"]),
         type_info={kind: TypeInfo(about["prompts"].get(kind)) for kind in sorted(set(types))},
         triples={name: torch.from_numpy(rows) for name, rows in triples.items()},
+        tie_order=None if order is None else torch.from_numpy(order),
     )
 
 
+def _relation_info(relations: pa.Table, disjoint: Sequence[str]) -> dict[str, RelationInfo]:
+    return {
+        row["name"]: RelationInfo(**{key: row[key] for key in _STATED_OF_RELATIONS}, disjoint=row["name"] in disjoint)
+        for row in relations.to_pylist()
+    }
+
+
 def _read_about(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest says of the release: its identity, its setting and the prompt of each type."""
+    """What the manifest says of the release: identity, setting, relations divided by disjoint sets, prompts."""
     try:
         split, types = manifest["recipe"]["split"], manifest["recipe"]["types"]
         about = {field: manifest[field] for field in ("name", "version", "content_sha256")}
         given = "transductive" if split["unseen"] is None else "inductive"
         about |= {"setting": given if split["policy"] == "given" else split["policy"], "unseen": split["unseen"]}
+        about["disjoint"] = split.get("disjoint", [])
         about["prompts"] = {kind: info["prompt"] for kind, info in types.items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{folder / schema.MANIFEST} does not say {error}; {_REBUILD}") from None
+        raise DatasetError(f"{folder / schema.MANIFEST} does not say {error}; {REBUILD}") from None
     if about["setting"] not in get_args(Setting):
-        raise DatasetError(f"{folder / schema.MANIFEST}: split policy {about['setting']!r} is not known; {_REBUILD}")
+        raise DatasetError(f"{folder / schema.MANIFEST}: split policy {about['setting']!r} is not known; {REBUILD}")
     return about
-
-
-def _sorted_table(folder: Path, table: str, key: str, columns: Sequence[str]) -> pa.Table:
-    """A table in the byte order of its key, which is without nulls and repeats; so are its other names."""
-    rows = schema.read_table(folder, table, columns=list(columns))
-    for column in columns:
-        if column not in ("text", "prompt", "inverse"):
-            _refuse(table, rows, pc.is_null(rows[column]), f"{column} is null")
-    rows = rows.sort_by(key)
-    keys = rows[key].combine_chunks()
-    repeated = pc.equal(keys[1:], keys[:-1])
-    if pc.any(repeated).as_py():
-        twice = keys[pc.index(repeated, True).as_py()]
-        raise DatasetError(f"{table}: {key} {twice.as_py()!r} is there twice; {_REBUILD}")
-    return rows
-
-
-def _read_triples(folder: Path, split: str, entities: pa.ChunkedArray, relations: pa.ChunkedArray) -> Indices:
-    table = f"triples/{split}"
-    rows = schema.read_table(folder, "triples", split, ["head", "relation", "tail"])
-    indices = np.empty((len(rows), 3), dtype=np.int64)
-    for place, (column, known) in enumerate((("head", entities), ("relation", relations), ("tail", entities))):
-        _refuse(table, rows, pc.is_null(rows[column]), f"{column} is null")
-        found = pc.index_in(rows[column], value_set=known.combine_chunks())
-        kind = "relation" if column == "relation" else "entity"
-        _refuse(table, rows, pc.is_null(found), f"{column} is not a declared {kind}")
-        indices[:, place] = found.to_numpy()
-    return indices
-
-
-def _refuse(table: str, rows: pa.Table, wrong: pa.ChunkedArray, problem: str) -> None:
-    row = pc.index(wrong, True).as_py()
-    if row >= 0:
-        said = ", ".join(str(value) for value in rows.slice(row, 1).to_pylist()[0].values())
-        raise DatasetError(f"{table}, row {row + 1} ({said}): {problem}; {_REBUILD}")
-
-
-def _require_distinct(triples: dict[str, Indices], entities: int, relations: int) -> None:
-    """Refuse a triple that is stated twice, within a split or across splits (a leak of the test split)."""
-    rows = np.concatenate(list(triples.values()))
-    codes = (rows[:, 0] * relations + rows[:, 1]) * entities + rows[:, 2]
-    ordered = np.sort(codes)
-    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(repeated):
-        places = [f"triples/{split}, row {row + 1}" for split in triples for row in range(len(triples[split]))]
-        first, second = np.flatnonzero(codes == repeated[0])[:2]
-        raise DatasetError(f"{places[second]} repeats {places[first]}; {_REBUILD}")

@@ -1,7 +1,7 @@
 """How well a model ranks the answers of a split: overall, per relation, and beside two baselines."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,12 +9,16 @@ import torch
 from torch import Tensor
 
 from mkg_builder.errors import UnknownNameError
+from vlkge.counting import Counter
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
+from vlkge.keys import ComparedKeys, Entities, ExactKeys, Keys
 from vlkge.model import KGEModel
-from vlkge.protocol import RELATION, TAIL, Direction, EvaluationProtocol, QueryGroup, query_groups
-from vlkge.ranking import Metrics, Ranks, expect_by_chance, rank_targets, summarise
+from vlkge.protocol import RELATION, TAIL, EvaluationProtocol, query_groups
+from vlkge.queries import Asked, Batch, make_batches
+from vlkge.ranking import Metrics, Ranks, expect_by_chance, summarise
 from vlkge.run import Run
+from vlkge.scorers import Direction, QueryScorer
 
 SCORES_AT_ONCE = 2**22
 """How many scores are held at a time; memory stays bounded whatever the split's size."""
@@ -37,14 +41,17 @@ class ModelScores:
     """
 
     def __init__(self, model: KGEModel, entities: Tensor, chunk: int = 8192) -> None:
-        self.model = model.eval()
-        self.vectors = model.represent_all(entities, chunk)
-        self._place = torch.full((int(entities.max()) + 1,), -1)
-        self._place[entities] = torch.arange(len(entities))
+        self.model, self.device = model.eval(), model.relations.device
+        self.entities = entities.to(self.device)
+        self.vectors = model.represent_all(self.entities, chunk)
+        self._place = torch.full((int(entities.max()) + 1,), -1, device=self.device)
+        self._place[self.entities] = torch.arange(len(entities), device=self.device)
+        self._ready: tuple[Tensor, Entities] | None = None
+        self._buffer = torch.empty(0, device=self.device)
 
     def of(self, entities: Tensor) -> Tensor:
         """The vectors of entities [k]."""
-        return self.vectors[self._place[entities]]
+        return self.vectors[self._place[entities.to(self.device)]]
 
     def score(self, direction: Direction, relation: int, anchors: Tensor, candidates: Tensor) -> Tensor:
         """Scores [q, m]; each anchor is scored once however often it is asked."""
@@ -57,16 +64,51 @@ class ModelScores:
 
         A candidate that has no modality is a zero vector, whose score says nothing; it comes last.
         """
-        parameters = self.model.relations[relation].expand(len(anchors), -1)
-        vectors, scorer = self.of(candidates), self.model.scorer
-        if direction == "tail":
-            scores = scorer.score_tails(anchors, parameters, vectors)
-        else:
-            scores = scorer.score_heads(vectors, parameters, anchors)
-        unknown = ~self.model.real.has_any(candidates)
+        scorer, vectors = self.model.scorer, self.of(candidates)
+        parameters, as_tail = self._parameters(direction, relation)
+        wide = parameters.expand(len(anchors), -1)
+        scores = scorer.score_tails(anchors, wide, vectors) if as_tail else scorer.score_heads(vectors, wide, anchors)
+        unknown = self._unknown(candidates)
         if bool(unknown.any()):
             scores[:, unknown] = scores.min(1, keepdim=True).values - 1
         return scores
+
+    @torch.no_grad()
+    def keys(self, asked: Sequence[Asked], candidates: Tensor) -> Keys:
+        """What candidates [m] are ranked by for each of the anchors asked about; the same order as their scores."""
+        scorer = self.model.scorer
+        if not isinstance(scorer, QueryScorer):
+            return _scored(self, asked, candidates)
+        if self._ready is None or self._ready[0] is not candidates:
+            all_of_them = torch.equal(candidates.to(self.device), self.entities)
+            vectors = self.vectors if all_of_them else self.of(candidates)
+            self._ready = candidates, Entities(scorer, vectors, self._unknown(candidates))
+        queries = []
+        for part in asked:
+            anchors = self.of(part.anchors).double()
+            parameters, as_tail = self._parameters(part.direction, part.relation)
+            given = parameters.double()
+            queries.append(scorer.tail_query(anchors, given) if as_tail else scorer.head_query(given, anchors))
+        return ComparedKeys(torch.cat(queries), self._ready[1], self._buffer)
+
+    def _parameters(self, direction: Direction, relation: int) -> tuple[Tensor, bool]:
+        """The parameters that answer a question, and whether they ask for a tail, as an inverse relation does."""
+        if direction == "head" and getattr(self.model, "reciprocal", False):
+            return self.model.relations[relation + len(self.model.relations) // 2], True
+        return self.model.relations[relation], direction == "tail"
+
+    def _unknown(self, entities: Tensor) -> Tensor:
+        return ~self.model.real.has_any(entities.to(self.device))
+
+
+def _keys(scores: CandidateScores, batch: Batch) -> Keys:
+    if isinstance(scores, ModelScores):
+        return scores.keys(batch.asked, batch.candidates)
+    return _scored(scores, batch.asked, batch.candidates)
+
+
+def _scored(scores: CandidateScores, asked: Sequence[Asked], candidates: Tensor) -> Keys:
+    return ExactKeys(torch.cat([scores.score(p.direction, p.relation, p.anchors, candidates) for p in asked]))
 
 
 class FrequencyScores:
@@ -80,7 +122,7 @@ class FrequencyScores:
         column = TAIL if direction == "tail" else 0
         answers = self._train[self._train[:, RELATION] == relation, column]
         frequency = torch.bincount(answers, minlength=self._entities)[candidates]
-        return frequency.double().repeat(len(anchors), 1)
+        return frequency.double().expand(len(anchors), -1)
 
 
 @dataclass(frozen=True)
@@ -113,7 +155,7 @@ class Evaluator:
 
     Raises:
         UnknownNameError: no such split.
-        RunError: the split has no triples.
+        RunError: the split has no triples, or none of a relation that is evaluated.
     """
 
     def __init__(
@@ -124,9 +166,11 @@ class Evaluator:
         if not len(dataset.triples[split]):
             raise RunError(f"{dataset.name} has no {split} triples, so there is nothing to evaluate")
         self.dataset, self.split, self.protocol = dataset, split, protocol
-        self.scores_at_once = scores_at_once
         self.groups = query_groups(protocol, dataset, split)
-        self._known = {d: protocol.known(dataset, d) for d in protocol.directions(dataset)}
+        if not self.groups:
+            raise RunError(f"no {split} triple of {dataset.name} is of a relation that is evaluated")
+        known = {d: protocol.known(dataset, d) for d in protocol.directions(dataset)}
+        self._batches = make_batches(self.groups, known, dataset.tie_order, scores_at_once)
 
     def entities(self) -> Tensor:
         """Every entity that is asked about or competes, sorted."""
@@ -135,33 +179,24 @@ class Evaluator:
 
     def rank(self, scores: CandidateScores) -> list[Ranks]:
         """The ranks of each group's targets."""
-        return [self._rank_group(group, scores) for group in self.groups]
-
-    def _rank_group(self, group: QueryGroup, scores: CandidateScores) -> Ranks:
-        size = max(1, self.scores_at_once // len(group.candidates))
-        pairs = zip(torch.split(group.anchors, size), torch.split(group.targets, size), strict=True)
-        return Ranks.joined([self._rank_chunk(group, anchors, targets, scores) for anchors, targets in pairs])
-
-    def _rank_chunk(self, group: QueryGroup, anchors: Tensor, targets: Tensor, scores: CandidateScores) -> Ranks:
-        rows, answers = self._known[group.direction].lookup(anchors, group.relation)
-        columns = torch.searchsorted(group.candidates, answers).clamp(max=len(group.candidates) - 1)
-        competing = group.candidates[columns] == answers
-        matrix = scores.score(group.direction, group.relation, anchors, group.candidates).cpu()
-        return rank_targets(matrix, targets, rows[competing], columns[competing])
+        counter = Counter(scores.device if isinstance(scores, ModelScores) else torch.device("cpu"))
+        ranks = Ranks.joined([counter.rank(_keys(scores, batch), batch) for batch in self._batches])
+        return ranks.split([len(group.anchors) for group in self.groups])
 
     def summarise(self, ranks: list[Ranks]) -> Breakdown:
         """The metrics of `rank`'s answer under the protocol's rule for ties."""
-        by_relation = self._by_relation(ranks)
+        by_relation = self.by_relation(ranks)
         per = {name: summarise(part.by(self.protocol.ties), part.candidates) for name, part in by_relation.items()}
         whole = Ranks.joined(ranks)
         return Breakdown(summarise(whole.by(self.protocol.ties), whole.candidates), per)
 
     def chance(self, ranks: list[Ranks]) -> Breakdown:
         """What a uniformly random order of the same candidates is expected to reach."""
-        per = {name: expect_by_chance(part.candidates) for name, part in self._by_relation(ranks).items()}
+        per = {name: expect_by_chance(part.candidates) for name, part in self.by_relation(ranks).items()}
         return Breakdown(expect_by_chance(Ranks.joined(ranks).candidates), per)
 
-    def _by_relation(self, ranks: list[Ranks]) -> dict[str, Ranks]:
+    def by_relation(self, ranks: list[Ranks]) -> dict[str, Ranks]:
+        """The ranks of each relation, of both directions."""
         parts = defaultdict(list)
         for group, part in zip(self.groups, ranks, strict=True):
             parts[self.dataset.relations[group.relation]].append(part)
@@ -215,7 +250,7 @@ def evaluate(
         "most_frequent": evaluator.summarise(evaluator.rank(FrequencyScores(dataset))),
     }
     about = {
-        "protocol": {"name": protocol.name, "version": protocol.version, "ties": protocol.ties},
+        "protocol": {"name": protocol.name, "version": protocol.version, "ties": _ties(protocol, dataset)},
         "split": split,
         "dataset": {
             "name": dataset.name, "version": dataset.version, "revision": dataset.revision,
@@ -224,6 +259,12 @@ def evaluate(
         "seed": seed,
     }  # fmt: skip
     return EvaluationResult(evaluator.summarise(ranks), baselines, about)
+
+
+def _ties(protocol: EvaluationProtocol, dataset: Dataset) -> str:
+    if protocol.ties != "first":
+        return protocol.ties
+    return "first (entity order)" if dataset.tie_order is None else "first (published order)"
 
 
 def evaluate_run(run: Run, split: str, protocol: EvaluationProtocol) -> EvaluationResult:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
-from vlkge.scorers import Scorer
+from vlkge.errors import ExperimentError
+from vlkge.scorers import QueryScorer, Scorer
 
 LossName = Literal["logistic", "softmax"]
 RegularizerName = Literal["none", "n3", "dura"]
@@ -40,7 +41,10 @@ def n3(scorer: Scorer, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
 
 def dura(scorer: Scorer, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
     """|q(h, r)|^2 + |t|^2 + |q(t, r)|^2 + |h|^2 (duality-induced; Zhang et al., NeurIPS 2020)."""
-    queries = [scorer.query(head, relation, "tail"), scorer.query(tail, relation, "head")]
+    if not isinstance(scorer, QueryScorer):
+        name = type(scorer).__name__
+        raise ExperimentError(f"the regulariser 'dura' needs a scorer that makes queries, and {name} does not; use n3")
+    queries = [scorer.tail_query(head, relation), scorer.head_query(relation, tail)]
     return sum((vector * vector).sum() for vector in (*queries, head, tail))  # type: ignore[return-value]
 
 

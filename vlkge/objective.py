@@ -11,6 +11,7 @@ from vlkge.candidates import CandidateSampler, SharedCandidates
 from vlkge.losses import LOSSES, REGULARIZERS, LossName, RegularizerName
 from vlkge.model import KGEModel
 from vlkge.negatives import Negatives, NegativeSampler
+from vlkge.scorers import QueryScorer
 
 Opponents = Negatives | Sequence[SharedCandidates]
 """What the triples of a batch are scored against."""
@@ -66,21 +67,21 @@ class _Batch:
         if not isinstance(self.opponents, Negatives):
             return [self._among(one, place) for one, place in zip(self.opponents, self.places, strict=True)]
         places = self.places[0].view(self.opponents.entities.shape)
-        if self.model.scorer.similarity is None:
-            positive, negative = self._by_formula(self.opponents.heads, places)
+        scorer = self.model.scorer
+        if isinstance(scorer, QueryScorer):
+            positive, negative = self._by_queries(scorer, self.opponents.heads, places)
         else:
-            positive, negative = self._by_similarity(self.opponents.heads, places)
+            positive, negative = self._by_formula(self.opponents.heads, places)
         return [(positive, negative.masked_fill(~self.opponents.valid, -torch.inf))]
 
-    def _by_similarity(self, heads: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        scorer, swapped = self.model.scorer, heads[:, None]
-        query, answer = scorer.query(self.head, self.relation, "tail"), self.tail
+    def _by_queries(self, scorer: QueryScorer, heads: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        query, answer, swapped = scorer.tail_query(self.head, self.relation), self.tail, heads[:, None]
         if bool(heads.any()):
-            query = torch.where(swapped, scorer.query(self.tail, self.relation, "head"), query)
+            query = torch.where(swapped, scorer.head_query(self.relation, self.tail), query)
             answer = torch.where(swapped, self.head, self.tail)
-        assert scorer.similarity is not None
-        positive = scorer.similarity.pairs(query, scorer.key(answer))
-        return positive, scorer.similarity.sampled(query, scorer.key(self.vectors), places)
+        positive = scorer.comparison.pairs(query, scorer.compared(answer))
+        negative = scorer.comparison.sampled(query, scorer.compared(self.vectors), places)
+        return scorer.margin + positive, scorer.margin + negative
 
     def _by_formula(self, heads: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         scorer, others, wide = self.model.scorer, self.vectors[places], self.relation[:, None]
@@ -96,10 +97,10 @@ class _Batch:
         scorer, others = self.model.scorer, embedding(places, self.vectors)
         head, relation, tail = (vectors[shared.rows] for vectors in (self.head, self.relation, self.tail))
         anchor, answer = (head, tail) if shared.direction == "tail" else (tail, head)
-        if scorer.similarity is not None:
+        if isinstance(scorer, QueryScorer):
             query = scorer.query(anchor, relation, shared.direction)
-            positive = scorer.similarity.pairs(query, scorer.key(answer))
-            negative = scorer.similarity.matrix(query, scorer.key(others))
+            positive = scorer.margin + scorer.comparison.pairs(query, scorer.compared(answer))
+            negative = scorer.margin + scorer.comparison.matrix(query, scorer.compared(others))
         else:
             positive = scorer.score(head, relation, tail)
             negative = (

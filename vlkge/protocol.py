@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,15 +10,13 @@ from torch import Tensor
 from mkg_builder.registry import Registry
 from vlkge.dataset import Dataset
 from vlkge.ranking import Ties
+from vlkge.scorers import Direction
 
 REGISTRY = Registry(
     "protocol",
     "vlkge.protocols",
     {"strict": "vlkge.protocol:Strict", "reference": "vlkge.protocol:Reference"},
 )
-
-Direction = Literal["tail", "head"]
-"""Which end is asked for; the other end of the triple is the query's anchor."""
 
 HEAD, RELATION, TAIL = 0, 1, 2
 
@@ -56,7 +54,7 @@ class EvaluationProtocol(ABC):
 
     name: ClassVar[str]
     version: ClassVar[str]
-    ties: ClassVar[Ties]
+    ties: Ties
 
     def directions(self, dataset: Dataset) -> tuple[Direction, ...]:
         """Tails only where heads may be unseen (inductive), else both ends."""
@@ -97,18 +95,24 @@ class Reference(EvaluationProtocol):
 
     It keeps one dictionary of known answers, keyed (entity, relation), for both directions: where an
     entity is a head and a tail of one relation, wrong answers are filtered too. Its stable sort lets
-    the lower entity index win a tie. In the inductive setting a relation within one entity type is
-    ranked among the tails of the evaluated split alone.
+    the entity that its file names first win a tie; a release that keeps that order (`Dataset.tie_order`)
+    is ranked by it, another by the order of the ids. In the inductive setting a relation that was divided
+    by disjoint sets of entities is ranked among the tails of the evaluated split alone.
     """
 
-    name, version, ties = "reference", "1", "first"
+    name, version, ties = "reference", "2", "first"
 
     def candidates(self, dataset: Dataset, split: str, relation: int, direction: Direction) -> Tensor:
-        """The relation's answers in any split, or in this split where head and tail are of one type."""
+        """The relation's answers in any split, or in this split where disjoint sets divide it.
+
+        Transductive: all entities but those that only stand in held-out triples of relations that are
+        not evaluated, which the official code leaves out before it counts its entities.
+        """
         if dataset.setting == "transductive":
-            return torch.arange(len(dataset.entities))
+            read: Tensor = torch.unique(_read_by_reference(dataset)[:, [HEAD, TAIL]])
+            return read
         info = dataset.relation_info[dataset.relations[relation]]
-        triples = dataset.triples[split] if info.domain == info.range else all_triples(dataset)
+        triples = dataset.triples[split] if info.disjoint else all_triples(dataset)
         return _answers(triples, relation, direction)
 
     def known(self, dataset: Dataset, direction: Direction) -> KnownAnswers:  # noqa: ARG002
@@ -120,9 +124,33 @@ class Reference(EvaluationProtocol):
         )
 
 
+class Mixture(EvaluationProtocol):
+    """Between two protocols: filter, candidates and ties, each of one of them; to tell their gap by cause."""
+
+    name, version = "mixture", "1"
+
+    def __init__(self, known: EvaluationProtocol, candidates: EvaluationProtocol, ties: EvaluationProtocol) -> None:
+        self._known, self._candidates = known, candidates
+        self.ties: Ties = ties.ties
+
+    def candidates(self, dataset: Dataset, split: str, relation: int, direction: Direction) -> Tensor:
+        """As one of the two."""
+        return self._candidates.candidates(dataset, split, relation, direction)
+
+    def known(self, dataset: Dataset, direction: Direction) -> KnownAnswers:
+        """As one of the two."""
+        return self._known.known(dataset, direction)
+
+
 def all_triples(dataset: Dataset) -> Tensor:
     """The triples of every split behind each other, [n, 3]."""
     return torch.cat(list(dataset.triples.values()))
+
+
+def _read_by_reference(dataset: Dataset) -> Tensor:
+    evaluated = torch.tensor([dataset.relation_info[name].evaluated for name in dataset.relations])
+    kept = [t if split == "train" else t[evaluated[t[:, RELATION]]] for split, t in dataset.triples.items()]
+    return torch.cat(kept)
 
 
 def _answers(triples: Tensor, relation: int, direction: Direction) -> Tensor:

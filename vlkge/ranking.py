@@ -7,12 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vlkge.errors import RunError
-
 Ties = Literal["realistic", "optimistic", "pessimistic", "first"]
 """Which rank a target has among candidates of equal score.
 
-`realistic`: the mean of the best and the worst; `first`: as a stable sort, the lower entity index wins.
+`realistic`: the mean of the best and the worst; `first`: as a stable sort by score, the entity that stands first wins.
 """
 
 HITS_AT = (1, 3, 10)
@@ -25,7 +23,7 @@ class Ranks:
     Attributes:
         optimistic: every tie is won.
         pessimistic: every tie is lost.
-        first: ties are won by the lower entity index.
+        first: ties are won by the entity that stands first in the data set's tie order.
         candidates: how many candidates were left after filtering, the target among them.
     """
 
@@ -50,35 +48,10 @@ class Ranks:
         fields = ("optimistic", "pessimistic", "first", "candidates")
         return Ranks(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
 
-
-def rank_targets(scores: Tensor, targets: Tensor, known_rows: Tensor, known_columns: Tensor) -> Ranks:
-    """Rank each row's target among the columns that are not otherwise known to be true.
-
-    Args:
-        scores: [q, m], a row per query, a column per candidate in entity order; overwritten.
-        targets: [q], the target's column.
-        known_rows: [k], with `known_columns`: positions of known answers; they do not compete. A target
-            may be among them.
-        known_columns: [k].
-
-    Raises:
-        RunError: a score is not finite; such a model has no ranking.
-    """
-    if not bool(scores.isfinite().all()):
-        raise RunError("the model gives scores that are not finite (NaN or infinite); its training diverged")
-    target = scores.gather(1, targets[:, None])
-    scores[known_rows, known_columns] = -torch.inf
-    scores.scatter_(1, targets[:, None], -torch.inf)
-    better = (scores > target).sum(1)
-    tied = scores == target
-    earlier = (tied & (torch.arange(scores.shape[1], device=scores.device) < targets[:, None])).sum(1)
-    removed = (scores == -torch.inf).sum(1)
-    return Ranks(
-        optimistic=(better + 1).cpu(),
-        pessimistic=(better + tied.sum(1) + 1).cpu(),
-        first=(better + earlier + 1).cpu(),
-        candidates=(scores.shape[1] - removed + 1).cpu(),
-    )
+    def split(self, sizes: Sequence[int]) -> list["Ranks"]:
+        """The parts of these sizes, in order: the inverse of `joined`."""
+        fields = (self.optimistic, self.pessimistic, self.first, self.candidates)
+        return [Ranks(*parts) for parts in zip(*(torch.split(field, list(sizes)) for field in fields), strict=True)]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mkg_builder.registry import Registry
-from vlkge.similarity import MARGIN, Dot, Euclidean, Manhattan, Similarity
+from vlkge.comparisons import Comparison, Euclidean, Manhattan, Product
 
 REGISTRY = Registry(
     "model",
@@ -24,20 +24,18 @@ REGISTRY = Registry(
 Direction = Literal["tail", "head"]
 """Which end is asked for; the other end of the triple is the query's anchor."""
 
+MARGIN = 12.0
+"""What the distance scorers subtract the distance from (the paper's gamma)."""
+
 
 class Scorer(ABC):
     """A formula over vectors; it holds no entity and no relation.
 
     An entity vector is `parts` vectors of one size behind each other on the last axis: the real
     part alone (1), or the real and the imaginary part (2). Higher scores are likelier triples.
-
-    Attributes:
-        similarity: compares `query` and `key`, where the formula is such a comparison; training is then many
-            times faster. None: `score` is all there is.
     """
 
     parts: ClassVar[int] = 1
-    similarity: ClassVar[Similarity | None] = None
 
     def relation_size(self, dim: int) -> int:
         """Parameters per relation when one part of an entity vector has `dim` components."""
@@ -51,14 +49,6 @@ class Scorer(ABC):
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [...] of triples whose vectors [..., size] broadcast against each other."""
 
-    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:  # noqa: ARG002
-        """Vectors [b, d] to be compared with the keys of the asked end, of anchors and relations [b, ...]."""
-        raise TypeError(f"{type(self).__name__} has no query to compare")
-
-    def key(self, entities: Tensor) -> Tensor:
-        """Vectors [n, d] of entities [n, size] to be compared with queries."""
-        return entities
-
     def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         """Scores [b, m] of b queries (head, relation) against the same m tails."""
         return self.score(head[:, None], relation[:, None], tails[None])
@@ -68,104 +58,127 @@ class Scorer(ABC):
         return self.score(heads[None], relation[:, None], tail[:, None])
 
 
+class QueryScorer(Scorer):
+    """A scorer that makes one vector of all but the asked entity, and compares it with each entity's.
+
+    Attributes:
+        comparison: how; what is more alike scores higher, so that ranks follow from it alone.
+        margin: what is added to the likeness.
+    """
+
+    comparison: ClassVar[Comparison]
+    margin: ClassVar[float] = 0.0
+
+    @abstractmethod
+    def tail_query(self, head: Tensor, relation: Tensor) -> Tensor:
+        """The vectors [..., k] that tails are compared with."""
+
+    @abstractmethod
+    def head_query(self, relation: Tensor, tail: Tensor) -> Tensor:
+        """The vectors [..., k] that heads are compared with."""
+
+    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:
+        """The vectors [..., k] that the asked end is compared with, of the other end and the relation."""
+        return self.tail_query(anchor, relation) if direction == "tail" else self.head_query(relation, anchor)
+
+    def compared(self, entities: Tensor) -> Tensor:
+        """What of entity vectors [..., size] is compared, [..., k]."""
+        return entities
+
+    def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
+        """Scores [b, m] of b queries (head, relation) against the same m tails."""
+        return self._scores(self.tail_query(head, relation), tails)
+
+    def score_heads(self, heads: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+        """Scores [b, m] of b queries (relation, tail) against the same m heads."""
+        return self._scores(self.head_query(relation, tail), heads)
+
+    def _scores(self, queries: Tensor, entities: Tensor) -> Tensor:
+        similarities = self.comparison.similarities(queries, self.compared(entities))
+        return similarities + self.margin if self.margin else similarities
+
+
 def _dot(left: Tensor, right: Tensor) -> Tensor:
     return torch.einsum("...d,...d->...", left, right)
 
 
-class TransE(Scorer):
+class TransE(QueryScorer):
     """`12 - |h + r - t|_1` with h, r, t of length 1.
 
     Bordes et al., "Translating Embeddings for Modeling Multi-relational Data", NIPS 2013; margin and
     normalisation as in VL-KGE (arXiv 2603.02435).
     """
 
-    similarity = Manhattan()
+    comparison, margin = Manhattan(), MARGIN
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [...] of broadcasting triples."""
         translated = normalize(head, dim=-1) + normalize(relation, dim=-1)
         return MARGIN - (translated - normalize(tail, dim=-1)).abs().sum(-1)
 
-    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:
-        """The anchor moved by r: h + r, or t - r."""
-        translation = normalize(relation, dim=-1)
-        return normalize(anchor, dim=-1) + (translation if direction == "tail" else -translation)
+    def tail_query(self, head: Tensor, relation: Tensor) -> Tensor:
+        """`h + r`."""
+        return normalize(head, dim=-1) + normalize(relation, dim=-1)
 
-    def key(self, entities: Tensor) -> Tensor:
-        """Vectors of length 1."""
+    def head_query(self, relation: Tensor, tail: Tensor) -> Tensor:
+        """`t - r`."""
+        return normalize(tail, dim=-1) - normalize(relation, dim=-1)
+
+    def compared(self, entities: Tensor) -> Tensor:
+        """Entities at length 1."""
         return normalize(entities, dim=-1)
 
-    def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
-        """Scores [b, m] by pairwise L1 distances."""
-        query = normalize(head, dim=-1) + normalize(relation, dim=-1)
-        return MARGIN - torch.cdist(query, normalize(tails, dim=-1), p=1.0)
 
-    def score_heads(self, heads: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        """Scores [b, m] by pairwise L1 distances: h is compared with t - r."""
-        query = normalize(tail, dim=-1) - normalize(relation, dim=-1)
-        return MARGIN - torch.cdist(query, normalize(heads, dim=-1), p=1.0)
-
-
-class DistMult(Scorer):
+class DistMult(QueryScorer):
     """`sum_i h_i r_i t_i`.
 
     Yang et al., "Embedding Entities and Relations for Learning and Inference in Knowledge Bases", ICLR 2015.
     """
 
-    similarity = Dot()
+    comparison = Product()
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [...] of broadcasting triples."""
         return _dot(head * relation, tail)
 
-    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:  # noqa: ARG002
-        """The same in both directions."""
-        return anchor * relation
+    def tail_query(self, head: Tensor, relation: Tensor) -> Tensor:
+        """`h r`."""
+        return head * relation
 
-    def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
-        """Scores [b, m] as one matrix product."""
-        return (head * relation) @ tails.T
-
-    def score_heads(self, heads: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        """Scores [b, m] as one matrix product."""
-        return (relation * tail) @ heads.T
+    def head_query(self, relation: Tensor, tail: Tensor) -> Tensor:
+        """`r t`."""
+        return relation * tail
 
 
-class ComplEx(Scorer):
+class ComplEx(QueryScorer):
     """`Re(sum_i h_i r_i conj(t_i))` over complex vectors.
 
     Trouillon et al., "Complex Embeddings for Simple Link Prediction", ICML 2016.
     """
 
-    parts = 2
-    similarity = Dot()
+    parts, comparison = 2, Product()
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [...] of broadcasting triples."""
         return _dot(_multiply(head, relation), tail)
 
-    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:
-        """The anchor times r, or times conj(r): Re(h r conj(t)) = Re(h conj(conj(r) t)) is a dot product."""
-        return _multiply(anchor, relation if direction == "tail" else _conjugate(relation))
+    def tail_query(self, head: Tensor, relation: Tensor) -> Tensor:
+        """`h r`: Re(q conj(t)) is the dot product of both parts."""
+        return _multiply(head, relation)
 
-    def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
-        """Scores [b, m] as one matrix product: Re(q conj(t)) is the dot product of both parts."""
-        return _multiply(head, relation) @ tails.T
-
-    def score_heads(self, heads: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        """Scores [b, m] as one matrix product: Re(h r conj(t)) = Re(h conj(conj(r) t))."""
-        return _multiply(tail, _conjugate(relation)) @ heads.T
+    def head_query(self, relation: Tensor, tail: Tensor) -> Tensor:
+        """`conj(r) t`: Re(h r conj(t)) = Re(h conj(conj(r) t))."""
+        return _multiply(tail, _conjugate(relation))
 
 
-class RotatE(Scorer):
+class RotatE(QueryScorer):
     """`12 - |h e^(i theta) - t|_2` over complex vectors; the relation is its angles theta.
 
     Sun et al., "RotatE: Knowledge Graph Embedding by Relational Rotation in Complex Space", ICLR 2019,
     with the Euclidean norm and the margin of VL-KGE (arXiv 2603.02435).
     """
 
-    parts = 2
-    similarity = Euclidean()
+    parts, comparison, margin = 2, Euclidean(), MARGIN
 
     def relation_size(self, dim: int) -> int:
         """One angle per complex component."""
@@ -181,22 +194,13 @@ class RotatE(Scorer):
         distance: Tensor = torch.linalg.vector_norm(difference, dim=-1)
         return MARGIN - distance
 
-    def query(self, anchor: Tensor, relation: Tensor, direction: Direction) -> Tensor:
-        """The anchor turned by theta, or back, which leaves the distance as it is."""
-        return _multiply(anchor, _rotation(relation if direction == "tail" else -relation))
+    def tail_query(self, head: Tensor, relation: Tensor) -> Tensor:
+        """The head turned by the relation."""
+        return _multiply(head, _rotation(relation))
 
-    def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
-        """Scores [b, m] by pairwise Euclidean distances."""
-        return MARGIN - _distances(_multiply(head, _rotation(relation)), tails)
-
-    def score_heads(self, heads: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        """Scores [b, m]: turning t back leaves the distance as it is."""
-        return MARGIN - _distances(_multiply(tail, _rotation(-relation)), heads)
-
-
-def _distances(queries: Tensor, entities: Tensor) -> Tensor:
-    # The product form |q|^2 - 2qe + |e|^2 loses small distances to cancellation.
-    return torch.cdist(queries, entities, p=2.0, compute_mode="donot_use_mm_for_euclid_dist")
+    def head_query(self, relation: Tensor, tail: Tensor) -> Tensor:
+        """The tail turned back, which leaves the distance as it is."""
+        return _multiply(tail, _rotation(-relation))
 
 
 def _rotation(angles: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-"""Similarities: sampled and all-with-all are the same numbers as pair by pair, and so are their gradients."""
+"""Comparisons in training: sampled and all-with-all are the numbers of the pairs, and so are their gradients."""
 
 import pytest
 import torch
 
+from vlkge.comparisons import Euclidean, Manhattan, Product
 from vlkge.scorers import REGISTRY, make_scorer
-from vlkge.similarity import Dot, Euclidean, Manhattan
 
-ALL = [Dot(), Euclidean(), Manhattan()]
+ALL = [Product(), Euclidean(), Manhattan()]
 INDEX = torch.tensor([[3, 3, 0], [1, 4, 3], [2, 2, 2], [0, 1, 4]])
 
 
@@ -16,26 +16,26 @@ def vectors(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(one.requires_grad_() for one in made)
 
 
-@pytest.mark.parametrize("similarity", ALL)
-def test_sampled_and_matrix_are_the_numbers_of_the_pairs(similarity) -> None:
+@pytest.mark.parametrize("comparison", ALL)
+def test_sampled_and_matrix_are_the_numbers_of_the_pairs(comparison) -> None:
     queries, entities = vectors()
-    pairs = similarity.pairs(queries[:, None], entities[None])
-    torch.testing.assert_close(similarity.matrix(queries, entities), pairs)
-    torch.testing.assert_close(similarity.sampled(queries, entities, INDEX), pairs.gather(1, INDEX))
+    pairs = comparison.pairs(queries[:, None], entities[None])
+    torch.testing.assert_close(comparison.matrix(queries, entities), pairs)
+    torch.testing.assert_close(comparison.sampled(queries, entities, INDEX), pairs.gather(1, INDEX))
 
 
-@pytest.mark.parametrize("similarity", ALL)
-def test_gradients_are_finite_differences(similarity) -> None:
-    assert torch.autograd.gradcheck(lambda q, e: similarity.sampled(q, e, INDEX), vectors())
-    assert torch.autograd.gradcheck(similarity.matrix, vectors())
+@pytest.mark.parametrize("comparison", ALL)
+def test_gradients_are_finite_differences(comparison) -> None:
+    assert torch.autograd.gradcheck(lambda q, e: comparison.sampled(q, e, INDEX), vectors())
+    assert torch.autograd.gradcheck(comparison.matrix, vectors())
 
 
-@pytest.mark.parametrize("similarity", ALL)
-def test_more_may_be_drawn_than_there_are_entities(similarity) -> None:
+@pytest.mark.parametrize("comparison", ALL)
+def test_more_may_be_drawn_than_there_are_entities(comparison) -> None:
     queries, entities = vectors()
     index = torch.tensor([[0, 1, 4, 4, 2, 3, 0, 0]] * 4)
-    expected = similarity.matrix(queries, entities).gather(1, index)
-    torch.testing.assert_close(similarity.sampled(queries, entities, index), expected)
+    expected = comparison.matrix(queries, entities).gather(1, index)
+    torch.testing.assert_close(comparison.sampled(queries, entities, index), expected)
 
 
 def test_a_distance_of_nothing_has_a_finite_gradient() -> None:
@@ -51,5 +51,7 @@ def test_a_scorers_queries_and_keys_compare_to_its_formula(name: str, direction:
     head, tail = (torch.randn(6, 4 * scorer.parts, generator=generator) for _ in range(2))
     relation = torch.randn(6, scorer.relation_size(4), generator=generator)
     anchor, answer = (head, tail) if direction == "tail" else (tail, head)
-    compared = scorer.similarity.pairs(scorer.query(anchor, relation, direction), scorer.key(answer))
+    compared = scorer.margin + scorer.comparison.pairs(
+        scorer.query(anchor, relation, direction), scorer.compared(answer)
+    )
     torch.testing.assert_close(compared, scorer.score(head, relation, tail), atol=1e-5, rtol=1e-5)
