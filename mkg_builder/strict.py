@@ -29,10 +29,14 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        keys = set()
+        for name, _ in node.value:
+            key = self.construct_object(name)
+            if not isinstance(key, str | int | float | bool | None):
+                raise yaml.YAMLError(f"a key is a {type(key).__name__}; write a word")
+            if key in keys:
                 raise yaml.YAMLError(f"the key {key!r} stands twice in one place")
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -46,7 +50,7 @@ def parse_yaml(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_BYTES:
             raise RecipeError(f"{path}: larger than {MAX_BYTES:,} bytes")
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # its readers of !!tags raise these
         raise RecipeError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: should be a mapping of keys to values")

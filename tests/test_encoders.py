@@ -16,8 +16,9 @@ from mkg_builder.errors import UnknownNameError, UpstreamError, UsageError
 from tests.encoder_contract import PICTURES, TEXTS, EncoderContract, NeedsAPackage, picture
 from tests.local_hub import Hub
 from vlkge.encoders import Encoder, resolve_encoders, restore_encoder
-from vlkge.encoders_open_clip import find_device, import_open_clip, weights_sha256
+from vlkge.encoders_open_clip import import_open_clip
 from vlkge.errors import FeaturesError
+from vlkge.pretrained import find_device, weights_sha256
 
 CONFIG = {
     "embed_dim": 32,

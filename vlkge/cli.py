@@ -51,6 +51,9 @@ def encode(
     rows = [(m.encoder.modality, m.encoder.spec, m.encoder.dimension, m.encoded, len(m.skipped), m.resumed)
             for m in report.modalities]  # fmt: skip
     terminal.show_table("Features", ("modality", "encoder", "dimension", "encoded", "skipped", "done before"), rows)
+    for modality in report.modalities if not quiet else ():
+        for line in modality.reasons():
+            terminal.note(f"{modality.encoder.modality}: {line}")
     terminal.say(f"features: {report.folder}")
 
 

@@ -223,13 +223,13 @@ def load_folder(folder: Path, revision: str | None = None) -> Dataset:
         DatasetError: a null, a relation or entity that is not declared, a triple stated twice, or no
             triple to train on; names the table and the row.
     """
-    manifest = schema.require_whole(folder)
+    manifest, splits = schema.require_whole(folder), schema.TABLES["triples"].splits
+    for name in manifest["files"]:
+        if name.startswith("triples/") and not name.startswith(tuple(f"triples/{split}-" for split in splits)):
+            raise DatasetError(f"{folder / name} is of no known split ({', '.join(splits)}); {REBUILD}")
     entities = sorted_table(folder, "entities", "id", ["id", "type", "label", "text"])
     relations = sorted_table(folder, "relations", "name", ["name", *_STATED_OF_RELATIONS])
-    triples = {
-        split: read_triples(folder, split, entities["id"], relations["name"])
-        for split in schema.TABLES["triples"].splits
-    }
+    triples = {split: read_triples(folder, split, entities["id"], relations["name"]) for split in splits}
     require_distinct(triples, len(entities), len(relations))
     if not len(triples["train"]):
         raise DatasetError(f"{folder}: triples/train is empty, so there is nothing to learn; {REBUILD}")

@@ -1,5 +1,6 @@
 """A release becomes a features folder: each picture and each text through an encoder, resumable after a kill."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -49,6 +50,14 @@ class ModalityReport:
     encoded: int
     skipped: tuple[Skipped, ...]
     resumed: int
+
+    def reasons(self) -> list[str]:
+        """Why entities were skipped, the commonest first: a line per reason, whatever numbers stand in it."""
+        alike: dict[str, list[Skipped]] = {}
+        for one in self.skipped:
+            alike.setdefault(re.sub(r"\d[\d,]*", "#", one.reason), []).append(one)
+        ordered = sorted(alike.values(), key=len, reverse=True)
+        return [f"{len(them):,} skipped ({them[0].id} first): {them[0].reason}" for them in ordered]
 
 
 @dataclass(frozen=True)

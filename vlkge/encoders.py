@@ -93,6 +93,7 @@ ENCODERS = Registry(
         "char-ngrams": "vlkge.encoders_plain:CharNgrams",
         "open_clip": "vlkge.encoders_open_clip:OpenClip",
         "published": "vlkge.published:Published",
+        "transformers": "vlkge.encoders_transformers:Transformers",
     },
 )
 

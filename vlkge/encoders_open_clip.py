@@ -19,13 +19,12 @@ from mkg_builder.errors import UnknownNameError, UpstreamError, UsageError
 from vlkge.encoders import Encoder, Vectors
 from vlkge.errors import FeaturesError
 from vlkge.files import canonical_json
+from vlkge.pretrained import download_model, find_device, prepare_torchvision, weights_sha256
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 CONFIG = "open_clip_config.json"
 _FORMS = "open_clip:MODEL/PRETRAINED, open_clip:local-dir:PATH or open_clip:hf-hub:ORG/NAME"
 _FROM_HUB = [CONFIG, "*.safetensors", "*.json", "*.txt", "*.model"]
-_operators: list[torch.library.Library] = []
-"""Kept for as long as the process lives: a library that is collected takes its operators with it."""
 
 
 @dataclass(frozen=True)
@@ -117,20 +116,6 @@ class _Parts:
     weights_sha256: str
 
 
-def find_device(device: str) -> torch.device:
-    """The device that a name stands for; `auto` is cuda where there is one.
-
-    Raises:
-        UsageError: no such device here.
-    """
-    here = torch.cuda.is_available()
-    if device == "auto":
-        return torch.device("cuda" if here else "cpu")
-    if device not in ("cpu", "cuda") or (device == "cuda" and not here):
-        raise UsageError(f"device {device!r} is not here; write {'cpu, cuda or auto' if here else 'cpu or auto'}")
-    return torch.device(device)
-
-
 def import_open_clip() -> Any:
     """The open_clip module, also beside a torchvision whose compiled operators fit another torch.
 
@@ -140,25 +125,11 @@ def import_open_clip() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what its dependencies deprecate is not for our users to mend
-            try:
-                import open_clip  # noqa: PLC0415 - takes seconds
-            except RuntimeError as error:
-                if "torchvision::" not in str(error):
-                    raise
-                _declare_torchvision_operators()
-                import open_clip  # noqa: PLC0415
+            prepare_torchvision()
+            import open_clip  # noqa: PLC0415 - takes seconds
     except ImportError as error:
         raise UsageError(f"encoder 'open_clip' needs it ({error}); type: pip install open_clip_torch") from None
     return open_clip
-
-
-def _declare_torchvision_operators() -> None:
-    # torchvision built for CUDA does not load its operators beside a CPU torch, and then fails to
-    # import; open_clip uses only its transforms, which are plain Python, so names are enough
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
-    _operators.append(library)
 
 
 def _find_source(open_clip: Any, argument: str) -> _Source:
@@ -186,21 +157,9 @@ def _local_source(place: str) -> _Source:
 
 
 def _hub_source(name: str) -> _Source:
-    from huggingface_hub import errors, snapshot_download  # noqa: PLC0415 - slow, only needed here
-
-    repo, _, revision = name.partition("@")
-    try:
-        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=_FROM_HUB))
-    except errors.HFValidationError:
-        raise UsageError(f"{name!r} is no Hub name; write {_FORMS}") from None
-    except errors.RepositoryNotFoundError:
-        raise UsageError(f"no model {repo} on the Hub, or it is private: hf auth login") from None
-    except errors.RevisionNotFoundError:
-        raise UsageError(f"{repo} has no revision {revision!r}; its tags are listed on its Hub page") from None
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise UpstreamError(f"{name} was not downloaded ({str(error).strip().splitlines()[0]}); go online") from None
+    folder = download_model(name, _FROM_HUB, _FORMS)
     local = _local_source(str(folder))
-    return _Source(local.model, None, f"{HUB}{repo}", folder.name)
+    return _Source(local.model, None, f"{HUB}{name.partition('@')[0]}", folder.name)
 
 
 def _tagged_source(open_clip: Any, model: str, pretrained: str) -> _Source:
@@ -259,13 +218,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-def weights_sha256(weights: dict[str, torch.Tensor]) -> str:
-    """One hash of all weights: names in order, each with its type, shape and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,8 @@ def create_run(folder: Path, experiment: Experiment, dataset: Dataset, overwrite
         files = {str(path.relative_to(new)): file_sha256(path) for path in sorted(described)}
         record = {"format": FORMAT, "files": files, "weights": None, "checkpoint": None, "progress": {}}
         write_sealed_json(new / RECORD, record)
-    return load_run(folder)
+        run = load_run(new)  # before it takes its place: a run that cannot be read would only be in the way
+    return replace(run, folder=folder)
 
 
 def load_run(folder: Path) -> Run:
@@ -190,7 +191,7 @@ def load_weights(model: KGEModel, tensors: Mapping[str, Tensor], source: str) ->
     """Put weights into a model that is built alike.
 
     Raises:
-        RunError: a name or a shape differs, or a value is not finite.
+        RunError: a name, a shape or a type differs, or a value is not finite.
     """
     expected = model.state_dict()
     if expected.keys() != tensors.keys():
@@ -199,6 +200,8 @@ def load_weights(model: KGEModel, tensors: Mapping[str, Tensor], source: str) ->
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise RunError(f"{source}: {name} is {list(tensor.shape)}, not {list(expected[name].shape)}; {_REMEDY}")
+        if tensor.dtype != expected[name].dtype:
+            raise RunError(f"{source}: {name} is {tensor.dtype}, not {expected[name].dtype}; {_REMEDY}")
         if not bool(tensor.isfinite().all()):
             raise RunError(f"{source}: {name} holds values that are not finite; {_REMEDY}")
     model.load_state_dict(dict(tensors))
