@@ -60,7 +60,7 @@ def encode(
 @app.command(epilog="Example: vlkge train --dataset workspace/releases/demo-1.0.0 --model complex --fusion average")
 def train(
     experiment: Annotated[
-        Path | None, typer.Option(help="An experiment's YAML file; options here override it.")
+        str | None, typer.Option(help="A shipped experiment, or one's YAML file; options here override it.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="A release folder.")] = None,
     hf_dataset: Annotated[str | None, typer.Option(metavar="ORG/NAME[@REV]", help="A release on the Hub.")] = None,
@@ -95,13 +95,16 @@ def train(
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any value by its path: model.dropout=0.3.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; default runs/<data set>-<model>-<fusion>.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder; default runs/<data set>-<model>-<fusion>, or the experiment's name."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Train embeddings on a release and keep the epoch with the best validation MRR."""
-    from vlkge.config import load_experiment
+    from vlkge.config import find_experiment, load_experiment
     from vlkge.dataset import HUB_SCHEME
     from vlkge.train import start
 
@@ -120,10 +123,12 @@ def train(
         "training.seed": seed, "training.device": device,
     }  # fmt: skip
     settings = [f"{key}={json.dumps(value)}" for key, value in chosen.items() if value is not None]
-    plan = load_experiment(experiment, [*settings, *(override or ())])
+    file = find_experiment(experiment) if experiment else None
+    plan = load_experiment(file, [*settings, *(override or ())])
     if plan.dataset and plan.features is None:
         plan = plan.model_copy(update={"features": _find_features(plan.dataset)})
-    _fit(start(plan, out, overwrite), None, as_json, quiet)
+    default = Path("runs") / file.stem if file else None
+    _fit(start(plan, out or default, overwrite), None, as_json, quiet)
 
 
 @app.command(epilog="Example: vlkge resume runs/demo-complex-average --epochs 100")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from mkg_builder.errors import RecipeError
+from mkg_builder.errors import RecipeError, UnknownNameError
 from mkg_builder.strict import Strict, parse_yaml, set_dotted, validate
 from vlkge.errors import ExperimentError
 
@@ -33,6 +33,8 @@ class ModelConfig(_Section):
             train, their `own`; `masked`: as `own`, and unseen ones a vector of zeros that counts as present, as in
             the paper. Entities of other types have their own in any case.
         dropout: share of the components of image and text vectors that a training step leaves out.
+        coverage: by modality, the least share of entities that must have a vector, among those of each type that has
+            any; fewer are refused.
         reciprocal: whether each relation has an inverse of its own parameters, learned from and asked for heads
             (Lacroix et al., ICML 2018).
     """
@@ -45,6 +47,7 @@ class ModelConfig(_Section):
     normalise: Literal["standardise", "l2", "none"] = "standardise"
     structural: Literal["shared", "own", "masked"] = "shared"
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
+    coverage: dict[Literal["image", "text"], Annotated[float, Field(ge=0.0, le=1.0)]] = {}
     reciprocal: bool = False
 
 
@@ -99,13 +102,35 @@ class Experiment(_Section):
     Attributes:
         dataset: a release folder, or `ORG/NAME[@REVISION]` on the Hub.
         features: the folder that `vlkge encode` wrote.
+        needs: what to type to have the data set and the features; said when one of them is not there.
     """
 
     dataset: str | None = None
     features: str | None = None
+    needs: list[str] = []
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     protocol: str = "strict"
+
+
+def shipped_experiments() -> dict[str, Path]:
+    """Every experiment that comes with the package, by name."""
+    package = Path(__file__).parent
+    inside = package / "experiments"
+    folder = inside if inside.is_dir() else package.parent / "recipes" / "experiments"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_experiment(name: str) -> Path:
+    """The file of an experiment given by its shipped name or by its path.
+
+    Raises:
+        UnknownNameError: neither a shipped experiment nor a file.
+    """
+    shipped = shipped_experiments()
+    if name in shipped or Path(name).is_file():
+        return shipped.get(name, Path(name))
+    raise UnknownNameError("experiment", name, shipped, "or give the path of a YAML file")
 
 
 def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> Experiment:

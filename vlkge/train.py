@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from vlkge.config import Experiment
-from vlkge.dataset import Dataset, load_dataset
+from vlkge.dataset import HUB_SCHEME, Dataset, load_dataset
 from vlkge.errors import ExperimentError
 from vlkge.features import load_features
 from vlkge.fusion import REGISTRY as FUSIONS
@@ -36,6 +36,7 @@ def start(experiment: Experiment, out: Path | None = None, overwrite: bool = Fal
     check_names(experiment)
     if not experiment.dataset:
         raise ExperimentError("no data set: name a release folder (--dataset) or one of the Hub (--hf-dataset)")
+    _require_needs(experiment)
     dataset = load_dataset(experiment.dataset)
     resolved = resolve(experiment, dataset)
     model = resolved.model
@@ -45,6 +46,13 @@ def start(experiment: Experiment, out: Path | None = None, overwrite: bool = Fal
         create_run(folder, resolved, dataset, overwrite)
     group.wait()
     return load_run(folder)
+
+
+def _require_needs(experiment: Experiment) -> None:
+    """Say what to type when an experiment's data set or features are not there."""
+    for name, place in (("data set", experiment.dataset), ("features", experiment.features)):
+        if experiment.needs and place and not place.startswith(HUB_SCHEME) and not Path(place).exists():
+            raise ExperimentError(f"the {name} {place} is not here; type: {' && '.join(experiment.needs)}")
 
 
 def check_names(experiment: Experiment) -> None:
@@ -69,8 +77,13 @@ def resolve(experiment: Experiment, dataset: Dataset) -> Experiment:
 
     Raises:
         ExperimentError: a modality that the features do not hold.
+        FeaturesError: they cover less than `model.coverage` asks for.
     """
-    held = sorted(load_features(Path(experiment.features))) if experiment.features else []
+    features = load_features(Path(experiment.features)) if experiment.features else {}
+    held = sorted(features)
+    for modality, least in experiment.model.coverage.items():
+        if modality in features:
+            features[modality].require_coverage(_due(dataset, features[modality].ids), least)
     modalities = experiment.model.modalities or ["structural", *held]
     missing = [modality for modality in modalities if modality not in (STRUCTURAL, *held)]
     if missing:
@@ -82,6 +95,13 @@ def resolve(experiment: Experiment, dataset: Dataset) -> Experiment:
     model = experiment.model.model_copy(update={"modalities": modalities})
     training = experiment.training.model_copy(update={"corrupt": corrupt})
     return experiment.model_copy(update={"model": model, "training": training})
+
+
+def _due(dataset: Dataset, ids: tuple[str, ...]) -> list[str]:
+    """The entities of every type of which some have a vector."""
+    kinds = dict(zip(dataset.entities, dataset.types, strict=True))
+    some = {kinds[entity] for entity in ids}
+    return [entity for entity, kind in kinds.items() if kind in some]
 
 
 def fit(run: Run, epochs: int | None = None, progress: Advance | None = None) -> Iterator[EpochRecord]:
