@@ -104,6 +104,30 @@ def test_dropout_changes_training_only_and_follows_the_generator() -> None:
     assert torch.equal(made.represent(ALL), made.represent(ALL))
 
 
+def test_modality_dropout_leaves_every_entity_something_of_its_own() -> None:
+    made = model(modality_dropout=0.5).real
+    made.generator = torch.Generator().manual_seed(0)
+    present = torch.tensor([[True, True, False, False], [True, False, True, False], [True, False, False, False]])
+    left = torch.stack([made._without_some(present) for _ in range(300)])
+    assert not (left & ~present).any()
+    assert left.any(1).all(0).tolist() == [True, True, True, False]
+    alone = left[:, :, 0].sum(1)
+    assert {int(count) for count in alone} == {1, 2, 3}
+
+
+def test_a_fused_imaginary_part_is_made_of_the_modalities_as_the_real_part_is() -> None:
+    made = model(scorer="complex", imaginary="fused").eval()
+    assert made.imaginary is None
+    free, _ = made.real.modalities["structural"](index("artist:0"))
+    text, _ = made.real.modalities["text"](index("artist:0"))
+    assert free.shape == (1, 6)
+    torch.testing.assert_close(made.represent(index("artist:0")), (free + text) / 2)
+    wide = model(scorer="complex", imaginary="fused", fusion="concat", modalities=["structural", "text"]).eval()
+    free, text = (wide.real.modalities[name](index("artist:0"))[0].chunk(2, dim=1) for name in ("structural", "text"))
+    expected = torch.cat([free[0], text[0], free[1], text[1]], dim=1)
+    torch.testing.assert_close(wide.represent(index("artist:0")), expected)
+
+
 def test_the_imaginary_part_of_an_unseen_artwork_is_small_but_learns() -> None:
     made = model(scorer="complex").eval()
     real, imaginary = made.represent(index("artwork:e")).chunk(2, dim=-1)

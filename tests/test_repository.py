@@ -30,9 +30,9 @@ MKG_BUILDER = (
 
 VLKGE = (
     "__main__", "cli", "train", "trainer", "objective", "candidates", "predict", "gap", "evaluate", "run",
-    "counting", "queries", "protocol", "ranking", "negatives", "losses", "model", "keys", "scorers", "comparisons",
-    "sampled", "fusion", "encode", "published", "features", "encoders_open_clip", "encoders_transformers",
-    "encoders_plain", "encoders", "model_folder", "pretrained", "dataset", "tables", "config", "optimizer",
+    "counting", "queries", "protocol", "ranking", "negatives", "losses", "model", "vectors", "keys", "scorers",
+    "comparisons", "sampled", "fusion", "encode", "published", "features", "encoders_open_clip",
+    "encoders_transformers", "encoders_plain", "encoders", "model_folder", "pretrained", "dataset", "tables", "config", "optimizer",
     "parallel", "process", "files", "errors",
 )  # fmt: skip
 

@@ -39,12 +39,15 @@ def encode(
     """Encode a release's pictures and texts into features; a killed run goes on where it stopped."""
     from vlkge.dataset import find_release
     from vlkge.encode import EncodeOptions, encode_release
+    from vlkge.parallel import Group
 
     folder, _ = find_release(release)
-    place = out or _features_folder(folder)
-    with terminal.progress_bar(quiet) as advance:
+    place, first = out or _features_folder(folder), Group.join().rank == 0
+    with terminal.progress_bar(quiet or not first) as advance:
         options = EncodeOptions(batch_size, device)
         report = encode_release(folder, tuple(encoder or ()), place, options, advance or _ignore)
+    if not first:
+        return
     if as_json:
         terminal.show_json({**asdict(report), "folder": str(report.folder)})
         return

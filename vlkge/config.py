@@ -33,6 +33,8 @@ class ModelConfig(_Section):
             train, their `own`; `masked`: as `own`, and unseen ones a vector of zeros that counts as present, as in
             the paper. Entities of other types have their own in any case.
         dropout: share of the components of image and text vectors that a training step leaves out.
+        imaginary: of complex vectors: `free`, as in the paper, or `fused` of the modalities like the real part.
+        modality_dropout: chance that a training step does without one modality of an entity that has several.
         coverage: by modality, the least share of entities that must have a vector, among those of each type that has
             any; fewer are refused.
         reciprocal: whether each relation has an inverse of its own parameters, learned from and asked for heads
@@ -47,6 +49,8 @@ class ModelConfig(_Section):
     normalise: Literal["standardise", "l2", "none"] = "standardise"
     structural: Literal["shared", "own", "masked"] = "shared"
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
+    imaginary: Literal["free", "fused"] = "free"
+    modality_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     coverage: dict[Literal["image", "text"], Annotated[float, Field(ge=0.0, le=1.0)]] = {}
     reciprocal: bool = False
 

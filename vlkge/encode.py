@@ -20,6 +20,7 @@ from vlkge.encoders import Encoder, EncoderInfo, Input, Modality, Vectors, resol
 from vlkge.errors import DatasetError, FeaturesError
 from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped, require_replaceable, save_features
 from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
+from vlkge.parallel import ALONE, Group
 from vlkge.published import PUBLISHED, published_features
 
 DEFAULT_ENCODERS = ("color-texture", "char-ngrams")
@@ -88,7 +89,7 @@ def encode_release(
 
     A picture that does not decode and a text without a letter are skipped: their entity has no vector,
     and the folder says why. Finished parts lie in `OUT.parts` until the folder is whole; after a kill
-    the same command goes on from there.
+    the same command goes on from there. Under torchrun the processes share the parts.
 
     Args:
         release: a release folder; every byte of it is verified first.
@@ -108,15 +109,24 @@ def encode_release(
     parts = out.with_name(f"{out.name}.parts")
     features = published_features(release, dataset) if PUBLISHED in specs else []
     reports = [ModalityReport(given.info, len(given.ids), (), 0) for given in features]
+    group = Group.join()
     for encoder in encoders:
+        with group.first_alone():
+            found = _Parts(parts / encoder.modality, encoder, dataset, options.batch_size)
         inputs, total = _inputs(release, dataset, encoder.modality)
-        found = _Parts(parts / encoder.modality, encoder, dataset, options.batch_size)
-        made = _join(encoder, dataset, _watched(found.run(inputs), encoder.modality, total, progress))
-        features.append(made)
-        reports.append(ModalityReport(made.info, len(made.ids), made.skipped, found.resumed))
-    save_features(out, features)
-    if encoders:
-        shutil.rmtree(parts)
+        if group.size > 1:
+            for _ in _watched(found.run(inputs, group), encoder.modality, total, progress):
+                pass
+            group.wait()
+            inputs, total = _inputs(release, dataset, encoder.modality)
+        if group.rank == 0:
+            made = _join(encoder, dataset, _watched(found.run(inputs), encoder.modality, total, progress))
+            features.append(made)
+            reports.append(ModalityReport(made.info, len(made.ids), made.skipped, found.resumed))
+    if group.rank == 0:
+        save_features(out, features)
+        shutil.rmtree(parts, ignore_errors=True)
+    group.wait()
     return EncodeReport(out, tuple(reports))
 
 
@@ -211,11 +221,15 @@ class _Parts:
             folder.mkdir(parents=True)
             write_sealed_json(folder / "key.json", key)
 
-    def run(self, inputs: Iterator[tuple[str, Any]]) -> Iterator[_Part]:
-        """Every part in order, read where it is finished, else encoded and written."""
+    def run(self, inputs: Iterator[tuple[str, Any]], group: Group = ALONE) -> Iterator[_Part]:
+        """The parts of this process, of those that share the work, in order; read where finished, else encoded."""
         for number in count():
             place = self._folder / f"{number:06d}"
             items = islice(inputs, PART_ITEMS)
+            if number % group.size != group.rank:
+                if not any([True for _ in items]):  # noqa: C419 - all of them are to be passed over
+                    return
+                continue
             part = self._read(place)
             if part is not None:
                 self.resumed += sum(1 for _ in items)

@@ -5,7 +5,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, normalize
 
 from vlkge.config import ModelConfig
 from vlkge.dataset import Dataset
@@ -14,104 +13,15 @@ from vlkge.errors import ExperimentError
 from vlkge.features import ModalityFeatures
 from vlkge.fusion import make_fusion
 from vlkge.scorers import make_scorer
+from vlkge.vectors import EncodedVectors, FreeVectors, spread
 
 STRUCTURAL = "structural"
 
 Features = Mapping[Modality, ModalityFeatures]
 """The encoders' vectors by modality."""
 
-CONSTANT = 1.0
-"""Appended to a standardised vector: centring takes away what could carry how frequent an answer is."""
-
 IMAGINARY_GAIN = 0.1
 """Start of the map from the real to the imaginary part: small, but not zero, which would never learn."""
-
-
-class FreeVectors(nn.Module):
-    """One learned vector for each of some entities; others share one, the rest have none.
-
-    Args:
-        owners: bool [n], which entities have one of their own.
-        dim: its size.
-        sharers: bool [n], which entities share one; none by default.
-        zeros: whether the rest have a vector of zeros that counts as present.
-    """
-
-    rows: Tensor
-
-    def __init__(self, owners: Tensor, dim: int, sharers: Tensor | None = None, zeros: bool = False) -> None:
-        super().__init__()
-        self.zeros = zeros
-        own = int(owners.sum())
-        self.shared = own if sharers is not None and bool(sharers.any()) else None
-        rows = _rows(owners) if self.shared is None else torch.where(cast(Tensor, sharers), own, _rows(owners))
-        self.register_buffer("rows", rows, persistent=False)
-        # Xavier over the whole table, as the official code; a table may be empty
-        self.weight = nn.Parameter(torch.empty(own + (self.shared is not None), dim))
-        nn.init.xavier_uniform_(self.weight.data.view(-1, dim) if len(self.weight) else torch.empty(1, dim))
-
-    def forward(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors [k, dim] of entities [k] and whether they have one; zeros where not."""
-        rows = self.rows[indices]
-        present = rows >= 0
-        # sparse: an optimiser step then costs what the batch touches, not what the graph holds
-        vectors = embedding(rows[present], self.weight, sparse=True)
-        return _spread(vectors, present), torch.ones_like(present) if self.zeros else present
-
-
-class EncodedVectors(nn.Module):
-    """Frozen vectors of an encoder, normalised and brought to the model's size.
-
-    The statistics are those of entities seen in train, and are saved with the weights; the vectors
-    are not, they stay in the features.
-
-    Args:
-        vectors: float32 [n, d].
-        owners: bool [n], which entities have one.
-        seen: bool [n], which entities are seen in train.
-        config: `dim`, `normalise`, `projection` and `dropout` count.
-    """
-
-    rows: Tensor
-    vectors: Tensor
-    mean: Tensor
-    scale: Tensor
-    frozen: Tensor | None
-
-    def __init__(self, vectors: Tensor, owners: Tensor, seen: Tensor, config: ModelConfig) -> None:
-        super().__init__()
-        size = vectors.shape[1]
-        self.normalise, self.dropout = config.normalise, config.dropout
-        self.generator: torch.Generator | None = None
-        self.register_buffer("rows", _rows(owners), persistent=False)
-        self.register_buffer("vectors", vectors[owners], persistent=False)
-        mean, scale = _statistics(vectors[owners & seen], size)
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", scale)
-        start = _start(config.dim, size + (self.normalise == "standardise"))
-        fits = config.projection == "fitting" and start.shape[0] == start.shape[1]
-        self.projection = None if fits or config.projection == "frozen" else nn.Parameter(start)
-        self.register_buffer("frozen", start if config.projection == "frozen" else None)
-
-    def forward(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Projected vectors [k, dim] of entities [k] and whether they have one; zeros where not."""
-        rows = self.rows[indices]
-        present = rows >= 0
-        return _spread(self.project(self.vectors[rows[present]]), present), present
-
-    def project(self, raw: Tensor) -> Tensor:
-        """An encoder's vectors [k, d] normalised and projected to [k, dim], of about length 1 at the start."""
-        if self.normalise == "standardise":
-            raw = (raw - self.mean) * self.scale
-        elif self.normalise == "l2":
-            raw = normalize(raw, dim=-1)
-        if self.training and self.dropout:
-            kept = torch.rand(raw.shape, generator=self.generator, device=raw.device) >= self.dropout
-            raw = raw * (kept / (1 - self.dropout))
-        if self.normalise == "standardise":
-            raw = torch.cat([raw, raw.new_full((len(raw), 1), CONSTANT)], dim=1)
-        matrix = self.frozen if self.projection is None else self.projection
-        return raw if matrix is None else raw @ matrix.T
 
 
 class EntityRepresentation(nn.Module):
@@ -121,35 +31,50 @@ class EntityRepresentation(nn.Module):
         config: modalities (resolved), fusion, dim, and which entities have a free vector.
         dataset: the graph.
         features: the encoders' vectors by modality.
+        parts: each modality's vector is so many of `dim` components, which are fused one by one.
 
     Raises:
         ExperimentError: a modality that the features do not hold.
     """
 
-    def __init__(self, config: ModelConfig, dataset: Dataset, features: Features) -> None:
+    def __init__(self, config: ModelConfig, dataset: Dataset, features: Features, parts: int = 1) -> None:
         super().__init__()
-        seen = dataset.seen()
+        seen, size = dataset.seen(), config.dim * parts
         self.modalities = nn.ModuleDict()
         for modality in config.modalities or ():
             if modality == "structural":
-                self.modalities[modality] = _structural(config, dataset)
+                self.modalities[modality] = _structural(config, dataset, size)
             else:
                 if modality not in features:
                     has = ", ".join(sorted(features)) or "none"
                     raise ExperimentError(f"modality {modality!r} is asked for, the features hold: {has}")
                 vectors, present = map(torch.from_numpy, features[modality].align(dataset.entities))
-                self.modalities[modality] = EncodedVectors(vectors, present, seen, config)
+                self.modalities[modality] = EncodedVectors(vectors, present, seen, config, size)
+        self.dropout, self.generator = config.modality_dropout, cast(torch.Generator | None, None)
         self.fusion = make_fusion(config.fusion, len(self.modalities), config.dim)
-        self.dim = self.fusion.out_dim
-        self._modality_dim = config.dim
+        self.dim, self.parts = self.fusion.out_dim, parts
+        self._size = size
 
     def forward(self, indices: Tensor) -> Tensor:
-        """Fused vectors [k, dim] of entities [k]."""
+        """Fused vectors [k, parts * dim] of entities [k]."""
         vectors, present = zip(*(part(indices) for part in self.modalities.values()), strict=True)
-        return cast(Tensor, self.fusion(torch.stack(vectors), torch.stack(present)))
+        there = torch.stack(present)
+        if self.training and self.dropout:
+            there = self._without_some(there)
+        return self._fuse(torch.stack(vectors), there)
+
+    def _fuse(self, vectors: Tensor, present: Tensor) -> Tensor:
+        return torch.cat([self.fusion(part, present) for part in vectors.chunk(self.parts, dim=-1)], dim=-1)
+
+    def _without_some(self, present: Tensor) -> Tensor:
+        """Some of what is present [m, n], at least one modality of every entity that has any."""
+        drawn = torch.rand(present.shape, generator=self.generator, device=present.device)
+        # the largest draw stays, whatever it is
+        largest = drawn.masked_fill(~present, -1.0).max(0, keepdim=True).values
+        return present & ((drawn >= self.dropout) | (drawn == largest))
 
     def outside(self, raw: Mapping[Modality, Tensor]) -> Tensor:
-        """Fused vectors [k, dim] of things outside the graph, from encoders' vectors [k, d] by modality.
+        """Fused vectors [k, parts * dim] of things outside the graph, from encoders' vectors [k, d] by modality.
 
         Raises:
             ExperimentError: the model has no such modality.
@@ -163,9 +88,9 @@ class EntityRepresentation(nn.Module):
         free = dict(self.modalities.items()).get(STRUCTURAL)
         if isinstance(free, FreeVectors) and free.shared is not None:
             parts[STRUCTURAL] = free.weight[free.shared].expand(count, -1)
-        absent = torch.zeros(count, self._modality_dim)
+        absent = torch.zeros(count, self._size)
         present = torch.tensor([[name in parts] * count for name in self.modalities])
-        return cast(Tensor, self.fusion(torch.stack([parts.get(name, absent) for name in self.modalities]), present))
+        return self._fuse(torch.stack([parts.get(name, absent) for name in self.modalities]), present)
 
     def has_any(self, indices: Tensor) -> Tensor:
         """Whether anything is known of entities [k] themselves; a vector that they share with others does not count."""
@@ -192,7 +117,7 @@ class ImaginaryPart(nn.Module):
     def forward(self, indices: Tensor, real: Tensor) -> Tensor:
         """Imaginary parts [k, dim] of entities [k] with real parts [k, dim]."""
         free, present = self.free(indices)
-        mapped = _spread(self.outside(real[~present]), ~present)
+        mapped = spread(self.outside(real[~present]), ~present)
         return cast(Tensor, free + mapped)  # each is zero where the other is not
 
     def outside(self, real: Tensor) -> Tensor:
@@ -214,9 +139,10 @@ class KGEModel(nn.Module):
     def __init__(self, config: ModelConfig, dataset: Dataset, features: Features) -> None:
         super().__init__()
         self.scorer = make_scorer(config.scorer)
-        self.real = EntityRepresentation(config, dataset, features)
+        fused = self.scorer.parts if config.imaginary == "fused" else 1
+        self.real = EntityRepresentation(config, dataset, features, fused)
         self.imaginary: ImaginaryPart | None = None
-        if self.scorer.parts == 2:
+        if self.scorer.parts > fused:
             owners = dataset.seen() & closed_types(dataset)
             if STRUCTURAL not in (config.modalities or ()):
                 owners = torch.zeros_like(owners)
@@ -228,6 +154,7 @@ class KGEModel(nn.Module):
 
     def draw_from(self, generator: torch.Generator) -> None:
         """Let dropout draw from this generator, so that its state is all the randomness of training."""
+        self.real.generator = generator
         for part in self.real.modalities.values():
             if isinstance(part, EncodedVectors):
                 part.generator = generator
@@ -255,47 +182,13 @@ def build_model(config: ModelConfig, dataset: Dataset, features: Features, seed:
         return KGEModel(config, dataset, features)
 
 
-def _structural(config: ModelConfig, dataset: Dataset) -> FreeVectors:
+def _structural(config: ModelConfig, dataset: Dataset, size: int) -> FreeVectors:
     seen, closed = dataset.seen(), closed_types(dataset)
     if config.structural != "shared":
-        return FreeVectors(seen, config.dim, zeros=config.structural == "masked")
-    return FreeVectors(seen & closed, config.dim, sharers=~closed)
+        return FreeVectors(seen, size, zeros=config.structural == "masked")
+    return FreeVectors(seen & closed, size, sharers=~closed)
 
 
 def closed_types(dataset: Dataset) -> Tensor:
     """Which entities [n] are of a type whose members are all in train by the data set's design."""
     return torch.tensor([kind != dataset.unseen_type for kind in dataset.types])
-
-
-def _rows(owners: Tensor) -> Tensor:
-    return torch.where(owners, owners.cumsum(0) - 1, -1)
-
-
-def _spread(vectors: Tensor, present: Tensor) -> Tensor:
-    if len(vectors) == len(present):
-        return vectors
-    empty: Tensor = vectors.new_zeros(len(present), vectors.shape[1])
-    return empty.index_copy(0, present.nonzero()[:, 0], vectors)
-
-
-def _statistics(vectors: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Mean and scale per component that bring vectors to about length 1; a constant component stays 0."""
-    if len(vectors) < 2:
-        return torch.zeros(size), torch.full((size,), size**-0.5)
-    deviation = vectors.double().std(0, unbiased=False)
-    constant = deviation <= 1e-6 * deviation.max().clamp(min=1e-30)
-    scale = torch.where(constant, 0.0, deviation.clamp(min=1e-30).reciprocal() * size**-0.5)
-    return vectors.double().mean(0).float(), scale.float()
-
-
-def _start(rows: int, columns: int) -> Tensor:
-    """A matrix [rows, columns] that keeps lengths on average: the identity, or one seeded by its shape.
-
-    Encoders of one space (CLIP's picture and text) thereby start in one space.
-    """
-    if rows == columns:
-        return torch.eye(rows)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rows * 1_000_003 + columns)
-        start: Tensor = nn.init.orthogonal_(torch.empty(rows, columns))
-    return start.mul(max(1.0, (columns / rows) ** 0.5))

@@ -1,7 +1,8 @@
 """Several processes that train one model: each takes a part of every batch, all make the same step."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +40,15 @@ class Group:
         """Until every process is here."""
         if self.size > 1:
             dist.barrier()
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """What stands under it is done by the first process before the others."""
+        if self.rank > 0:
+            self.wait()
+        yield
+        if self.rank == 0:
+            self.wait()
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over all processes, in place."""
@@ -86,3 +96,7 @@ class Group:
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(parts, padded)
         return parts
+
+
+ALONE = Group()
+"""This process, whatever others there are."""
