@@ -138,7 +138,21 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
             f"{workshop.snapshot.folder}: nothing was fetched yet: "
             f"mkgb fetch {workshop.job.recipe} --workspace {workshop.job.workspace}"
         )
-    return Facts(entities, triples.triples(), tuple(literals), tuple(seen.dropped)), seen
+    facts = Facts(entities, triples.triples(), tuple(literals), tuple(seen.dropped))
+    _require_ends(facts)
+    return facts, seen
+
+
+def _require_ends(facts: Facts) -> None:
+    """Refuse a triple of a source that says nothing of one of its ends."""
+    for triple in facts.triples.where(
+        facts.triples.naming(facts.triples.mark(lambda name: name not in facts.entities))
+    ):
+        stranger = triple.head if triple.head not in facts.entities else triple.tail
+        raise DataError(
+            f"source {triple.source!r} states {triple.head} {triple.relation} {triple.tail}, and no source says what "
+            f"{stranger} is; its read() must yield an Entity of this id"
+        )
 
 
 def _near_duplicates(facts: Facts, pictures: Mapping[str, Picture | BrokenPicture], recipe: Recipe) -> dict[str, str]:

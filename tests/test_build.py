@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -16,7 +17,9 @@ from mkg_builder.checks import check_release
 from mkg_builder.content import release_content_sha256
 from mkg_builder.errors import DataError, UnknownNameError
 from mkg_builder.findings import ExpectationError
-from tests.tiny_recipe import RECIPE, jpeg, write_recipe
+from mkg_builder.graph import Entity, Triple
+from mkg_builder.source import SourceContext
+from tests.tiny_recipe import RECIPE, Works, jpeg, write_recipe
 
 EMPTY = {"dropped", "literals", "vectors"}
 """Tables that have no rows here, so that the card offers none."""
@@ -200,3 +203,19 @@ def test_the_manifest_names_recipe_snapshot_and_versions(report: BuildReport) ->
     assert manifest["recipe"]["name"] == "tiny"
     assert manifest["snapshot"]["answers"] == 60
     assert set(manifest["versions"]) == {"mkg_builder", "pillow", "pyarrow", "python", "unicode"}
+
+
+class Forgetful(Works):
+    """It states who made the first work, and never says that this is an artist."""
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        yield from super().read(context)
+        yield Triple("artwork:w01", "isCreatedByArtist", "artist:nobody", context.source)
+
+
+def test_a_triple_of_something_that_no_source_describes_names_it(tmp_path: Path) -> None:
+    sources = {"works": {**RECIPE["sources"]["works"], "use": "tests.test_build:Forgetful"}}
+    with pytest.raises(
+        DataError, match=r"'works' states artwork:w01 isCreatedByArtist artist:nobody, and no source says"
+    ):
+        built(tmp_path, sources=sources)
