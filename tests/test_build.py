@@ -210,7 +210,7 @@ class Forgetful(Works):
 
     def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
         yield from super().read(context)
-        yield Triple("artwork:w01", "isCreatedByArtist", "artist:nobody", context.source)
+        yield Triple("artwork:w01", "isCreatedByArtist", "artist:nobody", context.name)
 
 
 def test_a_triple_of_something_that_no_source_describes_names_it(tmp_path: Path) -> None:
