@@ -17,6 +17,7 @@ from mkg_builder.errors import UsageError
 from mkg_builder.picture import PictureError, decode_picture
 from vlkge.dataset import Dataset, load_folder
 from vlkge.encoders import Encoder, EncoderInfo, Input, Modality, Vectors, resolve_encoders
+from vlkge.encoders_joined import BETWEEN
 from vlkge.errors import DatasetError, FeaturesError
 from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped, require_replaceable, save_features
 from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
@@ -113,12 +114,12 @@ def encode_release(
     for encoder in encoders:
         with group.first_alone():
             found = _Parts(parts / encoder.modality, encoder, dataset, options.batch_size)
-        inputs, total = _inputs(release, dataset, encoder.modality)
+        inputs, total = _inputs(release, dataset, encoder)
         if group.size > 1:
             for _ in _watched(found.run(inputs, group), encoder.modality, total, progress):
                 pass
             group.wait()
-            inputs, total = _inputs(release, dataset, encoder.modality)
+            inputs, total = _inputs(release, dataset, encoder)
         if group.rank == 0:
             made = _join(encoder, dataset, _watched(found.run(inputs), encoder.modality, total, progress))
             features.append(made)
@@ -140,13 +141,19 @@ def _resolve(specs: Sequence[str], options: EncodeOptions) -> list[Encoder]:
     return list(by_modality.values())
 
 
-def _inputs(release: Path, dataset: Dataset, modality: Modality) -> tuple[Iterator[tuple[str, Any]], int]:
+def _inputs(release: Path, dataset: Dataset, encoder: Encoder) -> tuple[Iterator[tuple[str, Any]], int]:
     """Each entity with its picture's bytes or its sentence, always in the same order, and how many there are."""
-    if modality == "image":
+    if encoder.modality == "image":
         _require_pictures(release)
         flags = schema.read_table(release, "entities", columns=["has_image"])["has_image"]
         return schema.iter_pictures(release), pc.sum(flags).as_py() or 0
     sentences = text_sentences(dataset)
+    if encoder.reads_labels:
+        labels = dict(zip(dataset.entities, dataset.labels, strict=True))
+        sentences = {
+            entity: " ".join(labels[entity].split()) + BETWEEN + text if text else ""
+            for entity, text in sentences.items()
+        }
     return iter(sentences.items()), len(sentences)
 
 

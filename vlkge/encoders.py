@@ -53,6 +53,8 @@ class Encoder(ABC):
     dimension: int
     preprocessing: str
     weights_sha256: str | None = None
+    reads_labels: bool = False
+    """Whether a text comes with the entity's label before it, on a line of its own."""
 
     @classmethod
     def create(cls, argument: str, device: str) -> Sequence["Encoder"]:  # noqa: ARG003 - for those on a device
@@ -92,6 +94,7 @@ ENCODERS = Registry(
         "color-texture": "vlkge.encoders_plain:ColorTexture",
         "char-ngrams": "vlkge.encoders_plain:CharNgrams",
         "open_clip": "vlkge.encoders_open_clip:OpenClip",
+        "label-and-text": "vlkge.encoders_joined:LabelAndText",
         "published": "vlkge.published:Published",
         "transformers": "vlkge.encoders_transformers:Transformers",
     },
