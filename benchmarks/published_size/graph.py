@@ -146,8 +146,9 @@ def write_graph(graph: Graph, folder: Path) -> None:
         for relation in sorted(counts)
     ]  # fmt: skip
     _write(folder, "relations", "full", pa.Table.from_pylist(rows, schema.arrow_schema("relations")))
+    _write(folder, "literals", "full", schema.arrow_schema("literals").empty_table())
     types = {kind: {"prompt": None} for kind in COUNTS}
-    recipe = {"types": types, "split": {"policy": "inductive", "unseen": "artwork"}}
+    recipe = {"types": types, "split": {"policy": "inductive", "unseen": "artwork", "disjoint": AMONG_ARTISTS}}
     _write_manifest(folder, {"name": "published-size", "version": "1.0.0", "marks": [], "recipe": recipe})
 
 
