@@ -201,10 +201,7 @@ def test_a_folder_without_a_whole_model_is_refused(tmp_path: Path, fill: Callabl
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (
-            "colour-texture"
-            r"did you mean 'color-texture'\?; known: char-ngrams, color-texture, label-and-text"
-        ),
+        ("colour-texture", r"did you mean 'color-texture'\?; known: char-ngrams, color-texture, label-and-text"),
         ("open_clip:ViT-B-32/laion2b_s34b_b97k", "did you mean 'ViT-B-32/laion2b_s34b_b79k'"),
         ("open_clip:ViT-B-33/openai", "did you mean 'ViT-B-32/openai'"),
         ("open_clip:ViT-B-33/local-dir:{folder}", "did you mean 'ViT-B-32'"),
