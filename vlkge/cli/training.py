@@ -1,4 +1,4 @@
-"""vlkge: train and use vision-language knowledge-graph embeddings. Parses, makes one call, prints."""
+"""encode, train, resume: from a release to a trained run."""
 
 import json
 from dataclasses import asdict
@@ -9,24 +9,17 @@ import typer
 
 from mkg_builder import terminal
 from mkg_builder.errors import UsageError
-from vlkge.process import prepare_process
+from vlkge.cli.options import AsJson, Device, Quiet, ReleaseName, RunFolder, features_folder, find_features, ignore
 
 if TYPE_CHECKING:
-    from vlkge.evaluate import EvaluationResult
-    from vlkge.protocol import EvaluationProtocol
     from vlkge.run import Run
 
-app = terminal.make_app("vlkge", "Train and use vision-language knowledge-graph embeddings.")
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `vlkge train` writes it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
-Device = Annotated[str | None, typer.Option(help="A torch device: cpu, cuda.")]
+app = typer.Typer()
 
 
 @app.command(epilog="Example: vlkge encode workspace/releases/demo-1.0.0 --encoder color-texture")
 def encode(
-    release: Annotated[str, typer.Argument(metavar="RELEASE", help="A release folder, or ORG/NAME[@REV] on the Hub.")],
+    release: ReleaseName,
     encoder: Annotated[
         list[str] | None, typer.Option(help="An encoder, at most one per modality; repeat the option.")
     ] = None,
@@ -42,10 +35,10 @@ def encode(
     from vlkge.parallel import Group
 
     folder, _ = find_release(release)
-    place, first = out or _features_folder(folder), Group.join().rank == 0
+    place, first = out or features_folder(folder), Group.join().rank == 0
     with terminal.progress_bar(quiet or not first) as advance:
         options = EncodeOptions(batch_size, device)
-        report = encode_release(folder, tuple(encoder or ()), place, options, advance or _ignore)
+        report = encode_release(folder, tuple(encoder or ()), place, options, advance or ignore)
     if not first:
         return
     if as_json:
@@ -129,7 +122,7 @@ def train(
     file = find_experiment(experiment) if experiment else None
     plan = load_experiment(file, [*settings, *(override or ())])
     if plan.dataset and plan.features is None:
-        plan = plan.model_copy(update={"features": _find_features(plan.dataset)})
+        plan = plan.model_copy(update={"features": find_features(plan.dataset)})
     default = Path("runs") / file.stem if file else None
     _fit(start(plan, out or default, overwrite), None, as_json, quiet)
 
@@ -168,126 +161,3 @@ def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
         return
     mrr = "" if best["validation_mrr"] is None else f" (validation MRR {best['validation_mrr']:.4f})"
     terminal.say(f"{progress['epoch']} epochs, the best is {best['epoch']}{mrr}; run: {run.folder}")
-
-
-@app.command(epilog="Example: vlkge evaluate runs/demo-complex-average --split test --protocol strict")
-def evaluate(
-    run: RunFolder,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    protocol: Annotated[
-        list[str] | None,
-        typer.Option(help="strict (the default), or reference: the official code's. Give two to see their gap."),
-    ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Rank a split's answers: overall, per relation, and beside two baselines, or under two protocols."""
-    from vlkge.evaluate import evaluate_run
-    from vlkge.protocol import make_protocol
-    from vlkge.run import load_run
-
-    rules = [make_protocol(name) for name in protocol or ["strict"]]
-    if len(rules) > 2:
-        raise UsageError(f"{len(rules)} protocols are given; name one, or two to compare")
-    if len(rules) == 2:
-        _evaluate_both(run, split, (rules[0], rules[1]), as_json, quiet)
-        return
-    result = evaluate_run(load_run(run), split, rules[0])
-    if as_json:
-        terminal.show_json(result.to_json())
-        return
-    terminal.show_table(_title(result, split),
-                        ("relation", "queries", "candidates", "MRR", "Hits@1", "Hits@3", "Hits@10",
-                         "chance MRR", "frequent MRR"), result.rows())  # fmt: skip
-    if not quiet:
-        terminal.note(f"{_said(result)}; candidates are a mean per query; "
-                      "baselines: a random order, and the relation's most frequent answers")  # fmt: skip
-
-
-def _evaluate_both(
-    run: Path, split: str, rules: tuple["EvaluationProtocol", "EvaluationProtocol"], as_json: bool, quiet: bool
-) -> None:
-    from vlkge.gap import compare_run
-    from vlkge.run import load_run
-
-    found = compare_run(load_run(run), split, rules)
-    if as_json:
-        terminal.show_json(found.to_json())
-        return
-    a, b = (rule.name for rule in rules)
-    terminal.show_table(_title(found.first, split), ("relation", "queries", f"MRR {a}", f"MRR {b}", "gap",
-                                                     f"Hits@10 {a}", f"Hits@10 {b}"), found.rows())  # fmt: skip
-    terminal.show_table(f"From {a} to {b}, one change after the other",
-                        ("relation", "change of", "ranks changed", "of these better", "MRR change"),
-                        found.causes())  # fmt: skip
-    if not quiet:
-        terminal.note(f"{_said(found.first)}; {_said(found.second)}")
-
-
-def _title(result: "EvaluationResult", split: str) -> str:
-    return f"{result.about['dataset']['name']} {result.about['dataset']['version']}, {split} split"
-
-
-def _said(result: "EvaluationResult") -> str:
-    rules = result.about["protocol"]
-    return f"protocol {rules['name']} {rules['version']}: ties {rules['ties']}"
-
-
-@app.command(
-    epilog="Example: vlkge predict runs/demo-complex-average --image painting.jpg --relation isCreatedByArtist"
-)
-def predict(
-    run: RunFolder,
-    relation: Annotated[str, typer.Option(help="The relation whose tail is asked for.")],
-    head: Annotated[str | None, typer.Option(help="An entity of the graph, by id.")] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture outside the graph.")] = None,
-    text: Annotated[str | None, typer.Option(help="A text about something outside the graph.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many answers.")] = 10,
-    new_only: Annotated[bool, typer.Option("--new-only", help="With --head: leave out what the graph states.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """The likeliest tails of an entity, or of a picture or text outside the graph."""
-    from vlkge.predict import Outside, Predictor
-    from vlkge.run import load_run
-
-    if (head is None) == (image is None and text is None):
-        raise UsageError("give either --head, or --image and/or --text")
-    predictor = Predictor(load_run(run))
-    if head is not None:
-        found = predictor.tails_of(head, relation, top, new_only)
-    else:
-        found = predictor.tails_of_outside(Outside(image, text), relation, top)
-    if as_json:
-        terminal.show_json([asdict(prediction) for prediction in found])
-        return
-    title = f"{head or image or repr(text)} – {relation}"
-    columns = ["rank", "label", "entity", "score", *(["known from"] if head else [])]
-    rows = [(p.rank, p.label, p.entity, p.score, p.known)[: len(columns)] for p in found]
-    terminal.show_table(title, columns, rows)
-    if not quiet and any(p.known for p in found):
-        terminal.note("known from: the split that already states this triple; --new-only leaves these out")
-
-
-def _features_folder(release: Path) -> Path:
-    from mkg_builder.schema import read_manifest
-
-    manifest = read_manifest(release)
-    return Path("features") / f"{manifest['name']}-{manifest['version']}"
-
-
-def _find_features(dataset: str) -> str | None:
-    from vlkge.dataset import find_release
-
-    place = _features_folder(find_release(dataset)[0])
-    return str(place) if place.is_dir() else None
-
-
-def _ignore(_stage: str, _done: int, _total: int | None) -> None:
-    """Nobody wants to know."""
-
-
-def main() -> None:
-    """The entry point."""
-    prepare_process()
-    terminal.run(app, "vlkge")

@@ -1,0 +1,49 @@
+"""predict: what a run answers."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mkg_builder import terminal
+from mkg_builder.errors import UsageError
+from vlkge.cli.options import AsJson, Quiet, RunFolder
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Example: vlkge predict runs/demo-complex-average --image painting.jpg --relation isCreatedByArtist"
+)
+def predict(
+    run: RunFolder,
+    relation: Annotated[str, typer.Option(help="The relation whose tail is asked for.")],
+    head: Annotated[str | None, typer.Option(help="An entity of the graph, by id.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture outside the graph.")] = None,
+    text: Annotated[str | None, typer.Option(help="A text about something outside the graph.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many answers.")] = 10,
+    new_only: Annotated[bool, typer.Option("--new-only", help="With --head: leave out what the graph states.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """The likeliest tails of an entity, or of a picture or text outside the graph."""
+    from vlkge.predict import Outside, Predictor
+    from vlkge.run import load_run
+
+    if (head is None) == (image is None and text is None):
+        raise UsageError("give either --head, or --image and/or --text")
+    predictor = Predictor(load_run(run))
+    if head is not None:
+        found = predictor.tails_of(head, relation, top, new_only)
+    else:
+        found = predictor.tails_of_outside(Outside(image, text), relation, top)
+    if as_json:
+        terminal.show_json([asdict(prediction) for prediction in found])
+        return
+    title = f"{head or image or repr(text)} – {relation}"
+    columns = ["rank", "label", "entity", "score", *(["known from"] if head else [])]
+    rows = [(p.rank, p.label, p.entity, p.score, p.known)[: len(columns)] for p in found]
+    terminal.show_table(title, columns, rows)
+    if not quiet and any(p.known for p in found):
+        terminal.note("known from: the split that already states this triple; --new-only leaves these out")
