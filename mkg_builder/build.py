@@ -17,6 +17,7 @@ from mkg_builder.graph import Entity, Literal, Triple
 from mkg_builder.images import BrokenPicture, Picture, inspect_all
 from mkg_builder.knowledge_graph import KnowledgeGraph, relations_of
 from mkg_builder.near_duplicates import near_duplicates
+from mkg_builder.picture_pool import PicturePool
 from mkg_builder.recipe import Recipe
 from mkg_builder.schema import MANIFEST, read_manifest
 from mkg_builder.snapshot import Snapshot
@@ -121,10 +122,12 @@ def _fetch(workshop: Workshop) -> FetchReport:
     snapshot, before, failures = workshop.snapshot, len(workshop.snapshot), []
     if workshop.endpoints:
         snapshot.claim_origin(workshop.endpoints)
-    for name, source in workshop.sources.items():
-        context = workshop.context(name, online=True)
-        source.fetch(context)
-        failures += context.failures
+    with PicturePool() as pool:
+        for name, source in workshop.sources.items():
+            context = workshop.context(name, online=True)
+            context.pictures = pool
+            source.fetch(context)
+            failures += context.failures
     if failures:
         raise UpstreamError(
             f"{len(failures)} answers could not be had, the first: {failures[0]}; the rest is kept: "

@@ -11,6 +11,8 @@ from typing_extensions import override
 from mkg_builder.errors import HostClosedError, TooExpensiveError, UpstreamError
 from mkg_builder.graph import Dropped
 from mkg_builder.http import Client
+from mkg_builder.picture import PictureError, looks_whole
+from mkg_builder.picture_pool import PicturePool
 from mkg_builder.redaction import holds_secret
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Observations, Progress, Request, SourceContext
@@ -30,7 +32,10 @@ class SnapshotContext(SourceContext):
 
     Attributes:
         failures: what could not be fetched, as lines; the next run asks again.
+        pictures: decodes each picture that is fetched; without it, one that only looks whole passes.
     """
+
+    pictures: PicturePool | None = None
 
     def __init__(
         self,
@@ -82,11 +87,24 @@ class SnapshotContext(SourceContext):
             return answer
         if holds_secret(answer.body):
             raise UpstreamError(f"{request.url}: the answer repeats a secret, so it is not kept")
+        if self.pictures is not None and request.accept == "image/" and self.is_whole_picture(answer):
+            self._decode(self.pictures, answer)
         self._snapshot.put(answer)
         self._in_a_row = 0
         if self._advance is not None:
             self._advance(f"{self.name}: answers", next(self._answers), None, len(self.failures))
         return answer
+
+    def _decode(self, pictures: PicturePool, answer: Answer) -> None:
+        """Keep, before a picture itself, that it does not decode: a picture without that remark was decoded."""
+        try:
+            pictures.ask(answer.body)
+        except PictureError as error:
+            self._snapshot.put(Answer(_remark(answer.key), 200, str(error).encode(), "text/plain"))
+
+    @override
+    def is_whole_picture(self, answer: Answer) -> bool:
+        return answer.ok and looks_whole(answer.body) and _remark(answer.key) not in self._snapshot
 
     def _count_in_a_row(self, error: UpstreamError) -> None:
         self._in_a_row += 1
@@ -152,6 +170,11 @@ class SnapshotContext(SourceContext):
     def progress(self, done: int, total: int | None) -> None:
         if self._advance is not None:
             self._advance(self.name, done, total, len(self.failures))
+
+
+def _remark(key: str) -> str:
+    """Where the reason is kept why a picture does not decode."""
+    return f"undecodable:{key}"
 
 
 def _result(answer: Future[Answer] | Answer) -> Answer:

@@ -40,45 +40,42 @@ class Caps:
 
 
 class PicturePool:
-    """Decodes pictures in processes of their own; to be used in a `with` statement, from any thread.
+    """Decodes pictures in processes of their own, started when there is a first picture.
 
-    Raises:
-        MkgError: a worker does not start at all.
+    To be used in a `with` statement, from any thread.
     """
 
     def __init__(self, workers: int = 2, caps: Caps = Caps()) -> None:
         self._size, self._caps = workers, caps
-        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        self._idle: SimpleQueue[_Worker | None] = SimpleQueue()  # None: one that is not started yet
+        for _ in range(workers):
+            self._idle.put(None)
 
     def __enter__(self) -> Self:
-        try:
-            for _ in range(self._size):
-                self._idle.put(_Worker(self._caps))
-        except BaseException:
-            while not self._idle.empty():
-                self._idle.get().stop()
-            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
         for _ in range(self._size):
-            self._idle.get().stop()
+            if (worker := self._idle.get()) is not None:
+                worker.stop()
 
     def ask(self, body: bytes, longest_side: int | None = None) -> tuple[dict[str, Any], bytes]:
         """What `picture_worker.examine` says of a picture's file.
 
         Raises:
             PictureError: no whole picture, or one that costs more than the caps; the message is the reason.
+            MkgError: a worker does not start at all.
         """
         worker = self._idle.get()
         try:
+            worker = working = worker or _Worker(self._caps)
             try:
-                answer, payload = worker.ask(body, longest_side)
+                answer, payload = working.ask(body, longest_side)
             except _KilledError:  # by the system, perhaps for another's sake: that is not the picture's fault yet
-                worker = self._fresh(worker)
-                answer, payload = worker.ask(body, longest_side)
+                worker = working = self._fresh(working)
+                answer, payload = working.ask(body, longest_side)
         except _WorkerDiedError as death:
-            worker = self._fresh(worker)
+            worker = self._fresh(working)
             raise PictureError(str(death)) from None
         finally:
             self._idle.put(worker)

@@ -140,6 +140,10 @@ class SourceContext(ABC):
         """A file that holds a kept answer, its bytes verified, only to be read; None when there is none."""
 
     @abstractmethod
+    def is_whole_picture(self, answer: Answer) -> bool:
+        """Whether an answer holds a picture to its end: some are cut short or damaged at their source."""
+
+    @abstractmethod
     def has(self, key: str) -> bool:
         """Whether the snapshot holds an answer for this key."""
 

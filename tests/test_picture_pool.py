@@ -23,6 +23,7 @@ def noise(side: int) -> bytes:
 
 def pid(pool: PicturePool) -> int:
     """The process of a pool of one."""
+    pool.ask(PHOTO)  # which starts it
     worker = pool._idle.get()
     pool._idle.put(worker)
     return worker._process.pid
@@ -100,9 +101,9 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_a_broken_picture(monkeyp
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with (
         pytest.raises(MkgError, match=r"the picture worker does not start; to see why: /bin/false .*exit code 1"),
-        PicturePool(1),
+        PicturePool(1) as pool,
     ):
-        pass
+        pool.ask(PHOTO)
 
 
 def test_results_come_in_order_and_only_a_few_items_are_taken_ahead() -> None:
@@ -122,7 +123,14 @@ def test_results_come_in_order_and_only_a_few_items_are_taken_ahead() -> None:
 
 def test_workers_end_with_their_pool() -> None:
     with PicturePool(2) as pool:
-        processes = [pid(pool), pid(pool)]
+        processes = []
+        for _ in range(2):
+            pool.ask(PHOTO)
+        for _ in range(2):
+            worker = pool._idle.get()
+            processes.append(worker._process.pid)
+            pool._idle.put(worker)
+    assert len(set(processes)) == 2
     assert [p for p in processes if Path(f"/proc/{p}").exists()] == []
 
 

@@ -21,7 +21,7 @@ SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 MKG_BUILDER = (
     "__main__", "cli", "build", "publish", "hub", "variant", "summary", "checks", "leaks", "write", "shards", "compare",
     "differences", "croissant", "card", "statistics", "split", "clean", "reconcile", "facts", "knowledge_graph",
-    "workshop", "images", "picture_pool", "picture_worker", "sources", "context", "http", "robots", "throttle",
+    "workshop", "images", "sources", "context", "picture_pool", "picture_worker", "http", "robots", "throttle",
     "replies", "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "strict", "content",
     "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "terminal", "registry", "places",
     "names", "dates", "durable", "addresses", "clock", "redaction", "errors",

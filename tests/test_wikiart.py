@@ -69,6 +69,17 @@ def test_a_picture_cut_short_at_its_source_falls_through_to_the_next_size(tmp_pa
     assert work.image == f"images:{PICTURE.removeprefix('/uploads/4')}"
 
 
+def test_a_picture_that_looks_whole_and_does_not_decode_falls_through_to_the_next_size(tmp_path: Path) -> None:
+    transport = site()
+    hollow = transport.answers[PICTURE]()[2][:200] + b"\xff\xd9"
+    transport.answers[f"{PICTURE}!Large.jpg"] = answer(hollow, Content_Type="image/jpeg")
+    for _ in ("asked", "from what was kept"):
+        work = next(t for t in read(tmp_path, transport) if isinstance(t, Entity) and t.type == "artwork")
+        assert work.image == f"images:{PICTURE.removeprefix('/uploads/4')}"
+    pictures = [path.rpartition("/")[2] for path in transport.asked if "uploads" in path]
+    assert pictures == ["caf%C3%A9(1).jpg!Large.jpg", "caf%C3%A9(1).jpg!HD.jpg", "caf%C3%A9(1).jpg"]
+
+
 def test_a_size_that_could_not_be_had_now_is_not_replaced_by_another(tmp_path: Path) -> None:
     transport = site()
     transport.answers[f"{PICTURE}!Large.jpg"] = answer(b"", 500)

@@ -7,6 +7,7 @@ from typing import Any
 from mkg_builder.context import SnapshotContext
 from mkg_builder.graph import Literal, Statement, Triple
 from mkg_builder.http import Client, Patience
+from mkg_builder.picture_pool import PicturePool
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Request
 from mkg_builder.sources.wikiart import WikiArt, WikiArtOptions
@@ -55,8 +56,10 @@ def context(snapshot: Snapshot, transport: Site | None, limit: int | None = None
 def read_all(tmp_path: Path, transport: Site, **options: Any) -> tuple[list[Statement], SnapshotContext]:
     """Everything that the source says, and the context that it said it to."""
     snapshot, source = Snapshot(tmp_path), WikiArt(WikiArtOptions(**options))
-    with snapshot.writing():
-        source.fetch(context(snapshot, transport))
+    with snapshot.writing(), PicturePool(1) as pool:
+        asking = context(snapshot, transport)
+        asking.pictures = pool
+        source.fetch(asking)
     reading = context(snapshot, None)
     return list(source.read(reading)), reading
 

@@ -12,7 +12,6 @@ from typing import ClassVar, Literal
 from typing_extensions import override
 
 from mkg_builder.graph import Dropped, Statement, Triple
-from mkg_builder.picture import looks_whole
 from mkg_builder.recipe import Limit
 from mkg_builder.source import Answer, Source, SourceContext, SourceOptions
 from mkg_builder.sources import wikiart_requests as site
@@ -105,7 +104,7 @@ class WikiArt(Source):
             exhaust(context.get_all([site.related_request(context, path) for path in own]))
 
     def _fetch_pictures(self, context: SourceContext, records: Sequence[Record]) -> None:
-        """Ask for every picture in its first size, then for those that are missing or cut short in the next.
+        """Ask for every picture in its first size, then for those that are missing or damaged in the next.
 
         A size that could not be had now is no reason to take another: the next run asks for it again.
         """
@@ -113,7 +112,7 @@ class WikiArt(Source):
         for size in self.options.image_sizes:
             answers = context.get_all([site.image_request(image, size) for image in wanted])
             told = [(image, answer) for image, answer in zip(wanted, answers, strict=True) if answer.status]
-            wanted = [image for image, answer in told if not is_picture(answer)]
+            wanted = [image for image, answer in told if not context.is_whole_picture(answer)]
 
     @override
     def read(self, context: SourceContext) -> Iterator[Statement]:
@@ -241,7 +240,8 @@ class _Reading:
         if address is None:
             return None
         requests = (site.image_request(address, size) for size in self._options.image_sizes)
-        return next((request.key for request in requests if is_picture(self._context.get(request))), None)
+        whole = self._context.is_whole_picture
+        return next((request.key for request in requests if whole(self._context.get(request))), None)
 
     def _related_works(self) -> Iterator[Statement]:
         context = self._context
@@ -277,11 +277,6 @@ class _Reading:
                 f"the API's list lacks {len(self._unlisted)} artists with works; a search found the ids of {found}; "
                 f"{unknown} related artists stay unknown"
             )
-
-
-def is_picture(answer: Answer) -> bool:
-    """Whether an answer holds a picture to its end; some are cut short at their source."""
-    return answer.ok and looks_whole(answer.body)
 
 
 def exhaust(answers: Iterator[Answer]) -> None:
