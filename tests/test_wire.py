@@ -7,7 +7,8 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from http.server import HTTPServer
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from mkg_builder.errors import MkgError, UpstreamError
 from mkg_builder.http import Client, Patience
 from mkg_builder.source import Answer, Request
 from tests.faultd import (
-    Handler,
     bomb,
     broken_chunks,
     cut_off,
@@ -231,29 +231,51 @@ def test_a_proxy_of_the_environment_is_never_asked_for_this_machine(monkeypatch:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates of this host, of another and one that has ended, each signed by itself."""
     folder = tmp_path_factory.mktemp("tls")
-    for name, subject, days in (("self", "127.0.0.1", "2"), ("wrong", "www.example.org", "2")):
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / f"{name}.key",
-             "-out", folder / f"{name}.pem", "-days", days, "-subj", f"/CN={subject}",
-             "-addext", f"subjectAltName=DNS:{subject}"], check=True, capture_output=True)  # fmt: skip
-    yield folder
+    for name, host, days in (("good", "IP:127.0.0.1", "2"), ("wrong", "DNS:example.org", "2"),
+                             ("expired", "IP:127.0.0.1", "-1")):  # fmt: skip
+        key, asked, signed = (folder / f"{name}.{kind}" for kind in ("key", "csr", "pem"))
+        for command in (
+            ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", asked,
+             "-subj", f"/CN={name}", "-addext", f"subjectAltName={host}"],
+            ["x509", "-req", "-in", asked, "-signkey", key, "-days", days, "-out", signed, "-copy_extensions", "copy"],
+        ):  # fmt: skip
+            subprocess.run(["openssl", *command], check=True, capture_output=True)
+    return folder
 
 
-@pytest.mark.parametrize(("name", "trusted"), [("self", False), ("wrong", True)])
-def test_a_certificate_that_is_not_trusted_or_not_of_this_host_is_refused(
+class NothingHere(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+
+@contextmanager
+def served_with(certificate: Path) -> Iterator[Request]:
+    """A server with this certificate, as what to ask of it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    server = HTTPServer(("127.0.0.1", 0), NothingHere)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield Request("k", f"https://127.0.0.1:{server.server_port}/")
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("name", "trusted"), [("good", False), ("wrong", True), ("expired", True)])
+def test_a_certificate_that_is_not_trusted_or_of_another_host_or_has_ended_is_refused(
     name: str, trusted: bool, certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if trusted:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates / f"{name}.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates / f"{name}.pem", certificates / f"{name}.key")
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    with pytest.raises(UpstreamError, match="certificate"):
-        Client(None, ["127.0.0.1:*"], {}, HASTE).ask(Request("k", f"https://127.0.0.1:{server.server_port}/"))
-    server.shutdown()
-    server.server_close()
+    with served_with(certificates / f"{name}.pem") as request, pytest.raises(UpstreamError, match="certificate"):
+        Client(None, ["127.0.0.1:*"], {}, HASTE).ask(request)
+
+
+def test_a_trusted_certificate_of_this_host_is_taken(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates / "good.pem"))
+    with served_with(certificates / "good.pem") as request:
+        assert Client(None, ["127.0.0.1:*"], {}, HASTE).ask(request).status == 404
