@@ -21,7 +21,7 @@ class Vectors:
 
     def __init__(self, scorer: str, vectors: torch.Tensor, relations: torch.Tensor, unknown: tuple[int, ...] = ()):
         self.scorer, self.vectors, self.relations, self.unknown = make_scorer(scorer), vectors, relations, unknown
-        self.real = self
+        self.real, self.reciprocal, self.relation_count = self, False, 1
 
     def has_any(self, entities: torch.Tensor) -> torch.Tensor:
         return ~torch.isin(entities, torch.tensor(self.unknown, dtype=torch.int64))

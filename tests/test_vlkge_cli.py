@@ -71,6 +71,19 @@ def test_evaluation_prints_the_model_beside_the_baselines(room: Path) -> None:
     assert "protocol strict 1" in done.stderr
 
 
+def test_evaluation_by_modality_adds_two_tables(room: Path) -> None:
+    done = vlkge("evaluate", RUN, "--by-modality", cwd=room)
+    assert "By the modalities of the entity that is asked about" in done.stdout
+    found = told("evaluate", RUN, "--by-modality", cwd=room)
+    assert sum(kind["model"]["queries"] for kind in found["by_modality"]["available"].values()) == 4
+
+
+def test_a_run_is_compared_with_itself(room: Path) -> None:
+    assert "MRR to the first" in vlkge("compare", RUN, RUN, cwd=room).stdout
+    first, second = told("compare", RUN, RUN, cwd=room)
+    assert (first["difference_to_first"], second["difference_to_first"]["mrr"]) == (None, 0.0)
+
+
 @pytest.mark.parametrize("protocol", ["strict", "reference"])
 def test_evaluation_as_json_says_what_it_depends_on(room: Path, protocol: str) -> None:
     result = told("evaluate", RUN, "--split", "test", "--protocol", protocol, cwd=room)

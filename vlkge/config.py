@@ -100,6 +100,23 @@ class TrainingConfig(_Section):
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
 
 
+class Published(_Section):
+    """What a paper reports for an experiment, on the test split.
+
+    Attributes:
+        source: where it stands.
+        protocol: what it was measured under.
+        mrr, hits_at_1, hits_at_3, hits_at_10: the numbers.
+    """
+
+    source: str
+    protocol: str = "reference"
+    mrr: float
+    hits_at_1: float
+    hits_at_3: float
+    hits_at_10: float
+
+
 class Experiment(_Section):
     """One training, whole: data, model, training, protocol of validation.
 
@@ -107,6 +124,7 @@ class Experiment(_Section):
         dataset: a release folder, or `ORG/NAME[@REVISION]` on the Hub.
         features: the folder that `vlkge encode` wrote.
         needs: what to type to have the data set and the features; said when one of them is not there.
+        published: what a paper reports for it; `vlkge compare` puts it beside the run.
     """
 
     dataset: str | None = None
@@ -115,6 +133,7 @@ class Experiment(_Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     protocol: str = "strict"
+    published: Published | None = None
 
 
 def shipped_experiments() -> dict[str, Path]:

@@ -93,8 +93,8 @@ class ModelScores:
 
     def _parameters(self, direction: Direction, relation: int) -> tuple[Tensor, bool]:
         """The parameters that answer a question, and whether they ask for a tail, as an inverse relation does."""
-        if direction == "head" and getattr(self.model, "reciprocal", False):
-            return self.model.relations[relation + len(self.model.relations) // 2], True
+        if direction == "head" and self.model.reciprocal:
+            return self.model.relations[relation + self.model.relation_count], True
         return self.model.relations[relation], direction == "tail"
 
     def _unknown(self, entities: Tensor) -> Tensor:
@@ -244,14 +244,19 @@ def evaluate(
         RunError: the split is empty, or the model's scores are not finite.
     """
     evaluator = Evaluator(dataset, split, protocol)
-    ranks = evaluator.rank(ModelScores(model, evaluator.entities()))
+    return describe(evaluator, evaluator.rank(ModelScores(model, evaluator.entities())), seed)
+
+
+def describe(evaluator: Evaluator, ranks: list[Ranks], seed: int | None) -> EvaluationResult:
+    """What an evaluator's ranks come to, beside the baselines over the same queries."""
+    dataset, protocol = evaluator.dataset, evaluator.protocol
     baselines = {
         "chance": evaluator.chance(ranks),
         "most_frequent": evaluator.summarise(evaluator.rank(FrequencyScores(dataset))),
     }
     about = {
         "protocol": {"name": protocol.name, "version": protocol.version, "ties": _ties(protocol, dataset)},
-        "split": split,
+        "split": evaluator.split,
         "dataset": {
             "name": dataset.name, "version": dataset.version, "revision": dataset.revision,
             "content_sha256": dataset.content_sha256, "setting": dataset.setting,

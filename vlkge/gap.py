@@ -7,10 +7,9 @@ import torch
 
 from vlkge.dataset import Dataset
 from vlkge.errors import ExperimentError
-from vlkge.evaluate import CandidateScores, EvaluationResult, Evaluator, ModelScores, evaluate
+from vlkge.evaluate import EvaluationResult, Evaluator, ModelScores, describe
 from vlkge.model import KGEModel
 from vlkge.protocol import EvaluationProtocol, Mixture
-from vlkge.ranking import Ranks
 from vlkge.run import Run
 
 CAUSES = ("filter", "candidates", "ties")
@@ -98,13 +97,17 @@ def compare_protocols(
     if first.directions(dataset) != second.directions(dataset):
         raise ExperimentError(f"{first.name} and {second.name} ask for different ends; evaluate each by itself")
     path = [first, Mixture(second, first, first), Mixture(second, second, first), second]
-    scores = ModelScores(model, torch.unique(torch.cat([Evaluator(dataset, split, p).entities() for p in protocols])))
-    ranked = [_ranks(Evaluator(dataset, split, protocol), scores) for protocol in path[:3]]
-    ranked.append(ranked[2])  # ties change no count
-    by = [{name: ranks.by(p.ties) for name, ranks in found.items()} for found, p in zip(ranked, path, strict=True)]
-    relations = {name: _steps([ranks[name] for ranks in by]) for name in by[0]}
-    steps = _steps([torch.cat(list(ranks.values())) for ranks in by])
-    results = [evaluate(model, dataset, split, protocol, seed) for protocol in protocols]
+    evaluators = [Evaluator(dataset, split, protocol) for protocol in path]
+    scores = ModelScores(model, torch.unique(torch.cat([evaluator.entities() for evaluator in evaluators])))
+    ranks = [evaluator.rank(scores) for evaluator in evaluators[:3]]
+    ranks.append(ranks[2])  # ties change no count
+    by = [
+        {name: part.by(evaluator.protocol.ties) for name, part in evaluator.by_relation(found).items()}
+        for evaluator, found in zip(evaluators, ranks, strict=True)
+    ]
+    relations = {name: _steps([values[name] for values in by]) for name in by[0]}
+    steps = _steps([torch.cat(list(values.values())) for values in by])
+    results = [describe(evaluators[place], ranks[place], seed) for place in (0, -1)]
     return SideBySide(results[0], results[1], steps, relations)
 
 
@@ -115,10 +118,6 @@ def compare_run(run: Run, split: str, protocols: tuple[EvaluationProtocol, Evalu
         RunError: as `compare_protocols`, or the run is damaged.
     """
     return compare_protocols(run.load_model(), run.dataset, split, protocols, run.experiment.training.seed)
-
-
-def _ranks(evaluator: Evaluator, scores: CandidateScores) -> dict[str, Ranks]:
-    return evaluator.by_relation(evaluator.rank(scores))
 
 
 def _steps(ranks: list[torch.Tensor]) -> tuple[Step, ...]:

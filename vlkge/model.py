@@ -1,6 +1,7 @@
 """Entities as vectors of their modalities, relations as parameters, triples as scores."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -51,6 +52,7 @@ class EntityRepresentation(nn.Module):
                 vectors, present = map(torch.from_numpy, features[modality].align(dataset.entities))
                 self.modalities[modality] = EncodedVectors(vectors, present, seen, config, size)
         self.dropout, self.generator = config.modality_dropout, cast(torch.Generator | None, None)
+        self._withheld: dict[str, Tensor] = {}
         self.fusion = make_fusion(config.fusion, len(self.modalities), config.dim)
         self.dim, self.parts = self.fusion.out_dim, parts
         self._size = size
@@ -59,9 +61,22 @@ class EntityRepresentation(nn.Module):
         """Fused vectors [k, parts * dim] of entities [k]."""
         vectors, present = zip(*(part(indices) for part in self.modalities.values()), strict=True)
         there = torch.stack(present)
+        for place, name in enumerate(self.modalities):
+            if name in self._withheld:
+                there[place] &= ~self._withheld[name][indices]
         if self.training and self.dropout:
             there = self._without_some(there)
         return self._fuse(torch.stack(vectors), there)
+
+    @contextmanager
+    def without(self, modalities: Collection[str], entities: Tensor) -> Iterator[None]:
+        """While the block runs, these modalities are absent from these entities, bool [n]."""
+        device = next(iter(self.parameters())).device
+        self._withheld = dict.fromkeys(modalities, entities.to(device))
+        try:
+            yield
+        finally:
+            self._withheld = {}
 
     def _fuse(self, vectors: Tensor, present: Tensor) -> Tensor:
         return torch.cat([self.fusion(part, present) for part in vectors.chunk(self.parts, dim=-1)], dim=-1)
@@ -95,9 +110,10 @@ class EntityRepresentation(nn.Module):
     def has_any(self, indices: Tensor) -> Tensor:
         """Whether anything is known of entities [k] themselves; a vector that they share with others does not count."""
         own = []
-        for part in self.modalities.values():
+        for name, part in self.modalities.items():
             rows = cast(FreeVectors, part).rows[indices]
-            own.append((rows >= 0) & (rows != getattr(part, "shared", None)))
+            has = (rows >= 0) & (rows != getattr(part, "shared", None))
+            own.append(has & ~self._withheld[name][indices] if name in self._withheld else has)
         return torch.stack(own).any(0)
 
 

@@ -42,6 +42,10 @@ class Ranks:
         rank: Tensor = getattr(self, ties)
         return rank.double()
 
+    def where(self, chosen: Tensor) -> "Ranks":
+        """Those of some queries, bool [q]."""
+        return Ranks(*(part[chosen] for part in (self.optimistic, self.pessimistic, self.first, self.candidates)))
+
     @staticmethod
     def joined(parts: Sequence["Ranks"]) -> "Ranks":
         """The ranks of several batches, in order."""
