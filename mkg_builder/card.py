@@ -1,6 +1,5 @@
 """The data card of a release: front matter that the Hub understands, and a page that people read."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,13 +11,12 @@ import yaml
 
 from mkg_builder import schema
 from mkg_builder.graph import SPLITS
+from mkg_builder.markdown import cell, code
 from mkg_builder.recipe import Recipe
 from mkg_builder.statistics import Availability, pivot
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
          (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))  # fmt: skip
-
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def template_folder() -> Path:
@@ -102,19 +100,6 @@ def front_matter(recipe: Recipe, triples: int, filled: Mapping[str, Sequence[str
     }
     present = {name: value for name, value in fields.items() if value is not None}
     return yaml.safe_dump(present, sort_keys=False, allow_unicode=True, width=100)
-
-
-def cell(text: object) -> str:
-    """Text from outside, safe in a Markdown table: no markup, no HTML, one line, nothing that cannot be seen."""
-    flat = _UNSEEN.sub("\ufffd", " ".join(str(text).split()))
-    for sign in "\\`*_{}[]()#+!|~":
-        flat = flat.replace(sign, "\\" + sign)
-    return flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def code(text: object) -> str:
-    """An address or a hash in a Markdown table, as it is and not as a link."""
-    return "`" + " ".join(str(text).split()).replace("`", "'").replace("|", "%7C") + "`"
 
 
 def day(time: int) -> str:

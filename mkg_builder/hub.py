@@ -1,30 +1,22 @@
 """A data set on the Hub, brought to what a folder holds: a staging branch, its verification, one merge, a tag."""
 
-import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, errors, get_token
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, errors
 
 from mkg_builder import schema
 from mkg_builder.durable import file_sha256
 from mkg_builder.errors import DataError, UpstreamError
-
-KEPT = ".gitattributes"
-"""The Hub's own file, which no release lists and no publication touches."""
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}")
-_FAILURES: tuple[type[Exception], ...] = (errors.HfHubHTTPError.__bases__[0], OSError, RuntimeError, ValueError)
-"""What the Hub's client raises; the first is the HTTP library's base, whichever library it is."""
+from mkg_builder.remote import KEPT, Tree, is_same, read_tree, telling
 
 Tell = Callable[[str], None]
-Tree = Mapping[str, RepoFile]
 
 
 class PublishError(DataError):
@@ -82,17 +74,11 @@ class Cargo:
 
     def compare(self, tree: Tree) -> tuple[list[str], list[str]]:
         """The files that a tree lacks or has otherwise, and those that it should not have."""
-        wrong = [name for name, entry in sorted(self.files.items()) if not self._same(name, entry, tree.get(name))]
+        wrong = [
+            name for name, entry in sorted(self.files.items())
+            if not is_same(self.folder / name, entry["sha256"], tree.get(name))
+        ]  # fmt: skip
         return wrong, sorted(set(tree) - set(self.files) - {KEPT})
-
-    def _same(self, name: str, entry: Mapping[str, Any], there: RepoFile | None) -> bool:
-        if there is None or there.size != entry["bytes"]:
-            return False
-        if there.lfs is not None:
-            return bool(there.lfs.sha256 == entry["sha256"])
-        body = (self.folder / name).read_bytes()  # small: the Hub keeps what is large elsewhere
-        oid = hashlib.sha1(b"blob %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
-        return bool(there.blob_id == oid)
 
 
 @dataclass(frozen=True)
@@ -242,9 +228,7 @@ class Target:
         return State(bool(info.gated), branches, {tag.name: tag.target_commit for tag in refs.tags}, tree, holds)
 
     def _tree(self, commit: str) -> Tree:
-        with self._telling():
-            listed = self.api.list_repo_tree(**self.where, recursive=True, revision=commit)
-            return {entry.path: entry for entry in listed if isinstance(entry, RepoFile)}
+        return read_tree(self.api, self.where, commit)
 
     def _release_at(self, commit: str) -> tuple[str, str] | None:
         with tempfile.TemporaryDirectory(prefix="mkgb-publish-") as scratch, self._telling():
@@ -255,32 +239,10 @@ class Target:
             except (ValueError, KeyError, TypeError):
                 return None
 
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Whatever the Hub's client raises, as one line that says what to do."""
-        try:
-            yield
-        except _FAILURES as error:
-            raise UpstreamError(f"{self.repo}: {_explain(error, self.api)}") from None
+    def _telling(self) -> AbstractContextManager[None]:
+        return telling(self.repo, self.api)
 
 
 def _order(version: str) -> tuple[int, ...]:
     """Versions in their order; what marks a build does not count."""
     return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
-
-
-def _explain(error: BaseException, api: HfApi) -> str:
-    if isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__  # an upload's thread wraps what happened
-    response = getattr(error, "response", None)
-    status = response.status_code if response is not None else None
-    lines = (getattr(error, "server_message", None) or str(error)).split("\n")
-    said = next((line.strip() for line in lines if line.strip()), type(error).__name__)
-    for secret in filter(None, (api.token, get_token())):
-        said = said.replace(str(secret), "hf_...")
-    said = _TOKEN.sub("hf_...", said)
-    if status in (401, 403, 404):
-        return f"the Hub refuses ({status}: {said}); log in with a token that may write there: hf auth login"
-    if status in (409, 412):
-        return f"somebody else changed it meanwhile ({status}: {said}); nothing is mixed: run the same command again"
-    return f"the Hub did not do it ({said}); what is uploaded is kept: run the same command again"

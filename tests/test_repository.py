@@ -19,12 +19,12 @@ LIBRARY = sorted([*(ROOT / "mkg_builder").rglob("*.py"), *(ROOT / "vlkge").rglob
 SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
-    "__main__", "cli", "build", "publish", "hub", "variant", "summary", "checks", "leaks", "write", "shards", "compare",
-    "differences", "croissant", "card", "statistics", "split", "clean", "reconcile", "facts", "knowledge_graph",
-    "workshop", "images", "sources", "context", "picture_pool", "picture_worker", "http", "robots", "throttle",
-    "replies", "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "strict", "content",
-    "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "terminal", "registry", "places",
-    "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
+    "__main__", "cli", "build", "publish", "hub", "variant", "summary", "checks", "leaks", "write", "shards",
+    "compare", "differences", "croissant", "card", "statistics", "split", "clean", "reconcile", "facts",
+    "knowledge_graph", "workshop", "images", "sources", "context", "picture_pool", "picture_worker", "http", "robots",
+    "throttle", "replies", "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "strict",
+    "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "remote", "markdown",
+    "terminal", "registry", "places", "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
@@ -36,7 +36,9 @@ VLKGE = (
     "dataset", "tables", "config", "optimizer", "parallel", "process", "files", "errors",
 )  # fmt: skip
 
-COMMON_FLOOR = {"durable", "errors", "registry", "schema", "picture", "terminal", "strict"}
+COMMON_FLOOR = {
+    "durable", "errors", "markdown", "picture", "registry", "remote", "schema", "strict", "terminal",
+}  # fmt: skip
 """What vlkge may use of mkg_builder."""
 
 DATA_SETS = re.compile(r"wikiart|wn9|\bdemo\b", re.IGNORECASE)
