@@ -1,6 +1,5 @@
 """Dataset: the vocabulary of a published graph and its triples as integers, from a folder or from the Hub."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -11,7 +10,8 @@ import pyarrow as pa
 import torch
 
 from mkg_builder import schema
-from mkg_builder.errors import UnknownNameError, UpstreamError, UsageError
+from mkg_builder.errors import UnknownNameError, UsageError
+from vlkge import hub
 from vlkge.errors import DatasetError
 from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
 from vlkge.tables import REBUILD, read_tie_order, read_triples, require_distinct, sorted_table
@@ -21,7 +21,6 @@ VOCABULARY, TRIPLES, TIE_ORDER = "vocabulary.json", "triples.safetensors", "tie_
 _RESTORE = "restore the folder from a copy or train again"
 HUB_SCHEME = "hf://datasets/"
 """Before a name, it means the Hub even where a folder of that name lies."""
-_HUB_NAME = re.compile(rf"({HUB_SCHEME})?(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def find_release(name: str) -> tuple[Path, str | None]:
     """
     if not name.startswith(HUB_SCHEME) and Path(name).is_dir():
         return Path(name), None
-    found = _HUB_NAME.fullmatch(name)
+    found = hub.NAME.fullmatch(name.removeprefix(HUB_SCHEME))
     if not found:
         raise UsageError(f"{name!r} is neither a folder nor a Hub data set; write a path or ORG/NAME[@REVISION]")
     return download(found["repo"], found["revision"])
@@ -181,34 +180,16 @@ def load_hub(repo_id: str, revision: str | None = None) -> Dataset:
     return load_folder(folder, commit)
 
 
-def download(repo_id: str, revision: str | None = None) -> tuple[Path, str]:
+def download(repo_id: str, revision: str | None) -> tuple[Path, str]:
     """The local copy of a data set of the Hub and the commit that the revision stands for.
 
     The snapshot is read as a folder, never by `datasets.load_dataset(revision=...)`, which offline
     answers with whichever revision is cached.
 
     Raises:
-        DatasetError: no such data set or revision, or no access to it.
-        UpstreamError: the Hub does not answer and the revision is not in the local cache.
-        UsageError: the name is malformed.
+        DatasetError, UpstreamError, UsageError: as `hub.download`.
     """
-    from huggingface_hub import errors, snapshot_download  # noqa: PLC0415 - slow, and not needed for a folder
-
-    what = f"{repo_id}@{revision}" if revision else repo_id
-    try:
-        folder = Path(snapshot_download(repo_id, repo_type="dataset", revision=revision))
-    except errors.GatedRepoError:
-        raise DatasetError(f"{what} is gated: accept its terms on the Hub, then: hf auth login") from None
-    except errors.RevisionNotFoundError:
-        raise DatasetError(f"{repo_id} has no revision {revision!r}; its tags are listed on its Hub page") from None
-    except errors.RepositoryNotFoundError:
-        raise DatasetError(f"no data set {repo_id} on the Hub, or it is private: hf auth login") from None
-    except errors.HFValidationError as error:
-        raise UsageError(f"{what!r} is no Hub name ({str(error).splitlines()[0]})") from None
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UpstreamError(f"{what} was not downloaded and is not in the cache ({reason}); go online, retry") from None
-    return folder, folder.name
+    return hub.download(repo_id, revision, "dataset", DatasetError)
 
 
 def load_folder(folder: Path, revision: str | None = None) -> Dataset:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,8 @@ class Encoder(ABC):
     weights_sha256: str | None = None
     reads_labels: bool = False
     """Whether a text comes with the entity's label before it, on a line of its own."""
+    joins: ClassVar[bool] = False
+    """Whether its argument is another encoder's spec."""
 
     @classmethod
     def create(cls, argument: str, device: str) -> Sequence["Encoder"]:  # noqa: ARG003 - for those on a device
@@ -126,6 +128,14 @@ def resolve_encoders(spec: str, device: str = "cpu", beside: Path | None = None)
     for encoder in encoders:
         encoder.spec = spec
     return encoders
+
+
+def foreign_code(spec: str) -> str | None:
+    """What a spec names besides built-in and installed encoders: a module or a file; None where there is no such."""
+    name, _, argument = spec.partition(":")
+    if name not in ENCODERS.names():
+        return spec
+    return foreign_code(argument) if getattr(ENCODERS.resolve(name), "joins", False) else None
 
 
 def restore_encoder(info: EncoderInfo, device: str = "cpu") -> Encoder:

@@ -20,7 +20,7 @@ class LabelAndText(Encoder):
     """
 
     name = "label-and-text"
-    reads_labels = True
+    reads_labels, joins = True, True
 
     def __init__(self, inner: Encoder) -> None:
         self._inner = inner

@@ -27,9 +27,10 @@ from torch import Tensor
 
 from mkg_builder.durable import file_sha256, write_durably
 from mkg_builder.errors import UsageError
+from vlkge import hub
 from vlkge.config import Experiment, load_experiment
 from vlkge.dataset import Dataset
-from vlkge.encoders import Modality
+from vlkge.encoders import Modality, foreign_code
 from vlkge.errors import RunError
 from vlkge.features import ModalityFeatures, load_features
 from vlkge.files import (
@@ -40,7 +41,10 @@ from vlkge.files import (
     write_sealed_json,
     write_tensors,
 )
+from vlkge.fusion import REGISTRY as FUSIONS
 from vlkge.model import KGEModel, build_model
+from vlkge.protocol import REGISTRY as PROTOCOLS
+from vlkge.scorers import REGISTRY as SCORERS
 
 FORMAT = 1
 RECORD, EXPERIMENT, ENVIRONMENT, METRICS = "run.json", "experiment.yaml", "environment.json", "metrics.jsonl"
@@ -93,6 +97,8 @@ class Run:
         Raises:
             RunError: they are altered or missing.
         """
+        if not self.record["checkpoint"]:
+            raise RunError(f"{self.folder} was exported without its checkpoint, so it cannot be trained on; {_REMEDY}")
         return self._read("checkpoint")
 
     def _read(self, kind: str) -> dict[str, Tensor]:
@@ -185,6 +191,28 @@ def load_run(folder: Path) -> Run:
     for modality in features.values():
         modality.require_match(dataset)
     return Run(folder, load_experiment(folder / EXPERIMENT), dataset, features, record)
+
+
+def find_run(name: str | Path) -> Run:
+    """A run from its folder, or from the Hub as `ORG/NAME[@REVISION]`.
+
+    One of the Hub may only name what is installed here: a scorer or an encoder in a file would be code of its own.
+
+    Raises:
+        RunError: neither, code that is not installed is named, or as `load_run`.
+        UpstreamError: the Hub does not answer.
+    """
+    found = hub.NAME.fullmatch(str(name))
+    if Path(name).is_dir() or not found or Path(name).parent.is_dir():
+        return load_run(Path(name))
+    run = load_run(hub.download(found["repo"], found["revision"], "model", RunError)[0])
+    model, features = run.experiment.model, run.features.values()
+    named = ((SCORERS, model.scorer), (FUSIONS, model.fusion), (PROTOCOLS, run.experiment.protocol))
+    foreign = [name for registry, name in named if name not in registry.names()]
+    foreign += [spec for part in features if (spec := foreign_code(part.info.spec))]
+    if foreign:
+        raise RunError(f"{name} names {foreign[0]!r}, which is not installed; what a run brings along is never run")
+    return run
 
 
 def load_weights(model: KGEModel, tensors: Mapping[str, Tensor], source: str) -> None:

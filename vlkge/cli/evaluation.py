@@ -36,7 +36,7 @@ def evaluate(
     from vlkge.availability import evaluate_by_modality
     from vlkge.evaluate import Evaluator, evaluate_run
     from vlkge.protocol import make_protocol
-    from vlkge.run import load_run
+    from vlkge.run import find_run
 
     rules = [make_protocol(name) for name in protocol or ["strict"]]
     if len(rules) > 2:
@@ -46,7 +46,7 @@ def evaluate(
     if len(rules) == 2:
         _evaluate_both(run, split, (rules[0], rules[1]), as_json, quiet)
         return
-    loaded = load_run(run)
+    loaded = find_run(run)
     result = evaluate_run(loaded, split, rules[0])
     parts = None
     if by_modality:
@@ -78,9 +78,9 @@ def _evaluate_both(
     run: Path, split: str, rules: tuple["EvaluationProtocol", "EvaluationProtocol"], as_json: bool, quiet: bool
 ) -> None:
     from vlkge.gap import compare_run
-    from vlkge.run import load_run
+    from vlkge.run import find_run
 
-    found = compare_run(load_run(run), split, rules)
+    found = compare_run(find_run(run), split, rules)
     if as_json:
         terminal.show_json(found.to_json())
         return
@@ -117,10 +117,10 @@ def compare(
     """Runs side by side, with bootstrap confidence: overall, per relation, by modality, beside published numbers."""
     from vlkge import compare as spine
     from vlkge.protocol import make_protocol
-    from vlkge.run import load_run
+    from vlkge.run import find_run
 
     rules = make_protocol(protocol)
-    found = spine.compare_runs([load_run(run) for run in runs], split, rules, seed)
+    found = spine.compare_runs([find_run(run) for run in runs], split, rules, seed)
     if as_json:
         terminal.show_json([one.to_json() for one in found])
         return

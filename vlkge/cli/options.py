@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `vlkge train` writes it.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, as `vlkge train` writes it, or ORG/NAME[@REV] on the Hub.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
 Device = Annotated[str | None, typer.Option(help="A torch device: cpu, cuda.")]

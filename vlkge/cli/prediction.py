@@ -29,11 +29,11 @@ def predict(
 ) -> None:
     """The likeliest tails of an entity, or of a picture or text outside the graph."""
     from vlkge.predict import Outside, Predictor
-    from vlkge.run import load_run
+    from vlkge.run import find_run
 
     if (head is None) == (image is None and text is None):
         raise UsageError("give either --head, or --image and/or --text")
-    predictor = Predictor(load_run(run))
+    predictor = Predictor(find_run(run))
     if head is not None:
         found = predictor.tails_of(head, relation, top, new_only)
     else:

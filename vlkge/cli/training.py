@@ -135,9 +135,9 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a training from its last epoch, exactly as if it had not stopped."""
-    from vlkge.run import load_run
+    from vlkge.run import find_run
 
-    _fit(load_run(run), epochs, as_json, quiet)
+    _fit(find_run(run), epochs, as_json, quiet)
 
 
 def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
