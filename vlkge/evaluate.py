@@ -244,7 +244,16 @@ def evaluate(
         RunError: the split is empty, or the model's scores are not finite.
     """
     evaluator = Evaluator(dataset, split, protocol)
-    return describe(evaluator, evaluator.rank(ModelScores(model, evaluator.entities())), seed)
+    return evaluate_scores(evaluator, ModelScores(model, evaluator.entities()), seed)
+
+
+def evaluate_scores(evaluator: Evaluator, scores: CandidateScores, seed: int | None = None) -> EvaluationResult:
+    """Rank the answers of an evaluator's queries by any scores and by the baselines, through the same code.
+
+    Raises:
+        RunError: a score is not finite.
+    """
+    return describe(evaluator, evaluator.rank(scores), seed)
 
 
 def describe(evaluator: Evaluator, ranks: list[Ranks], seed: int | None) -> EvaluationResult:
@@ -257,13 +266,17 @@ def describe(evaluator: Evaluator, ranks: list[Ranks], seed: int | None) -> Eval
     about = {
         "protocol": {"name": protocol.name, "version": protocol.version, "ties": _ties(protocol, dataset)},
         "split": evaluator.split,
-        "dataset": {
-            "name": dataset.name, "version": dataset.version, "revision": dataset.revision,
-            "content_sha256": dataset.content_sha256, "setting": dataset.setting,
-        },
+        "dataset": describe_dataset(dataset),
         "seed": seed,
-    }  # fmt: skip
+    }
     return EvaluationResult(evaluator.summarise(ranks), baselines, about)
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """What a result names its data set by."""
+    return {
+        field: getattr(dataset, field) for field in ("name", "version", "revision", "content_sha256", "setting")
+    }  # fmt: skip
 
 
 def _ties(protocol: EvaluationProtocol, dataset: Dataset) -> str:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+COLUMNS = (
+    "relation", "queries", "candidates", "MRR", "Hits@1", "Hits@3", "Hits@10", "chance MRR", "frequent MRR"
+)  # fmt: skip
+
 
 @app.command(epilog="Example: vlkge evaluate runs/demo-complex-average --split test --protocol strict")
 def evaluate(
@@ -54,11 +58,9 @@ def evaluate(
     if as_json:
         terminal.show_json({**result.to_json(), **({"by_modality": parts.to_json()} if parts else {})})
         return
-    terminal.show_table(_title(result, split),
-                        ("relation", "queries", "candidates", "MRR", "Hits@1", "Hits@3", "Hits@10",
-                         "chance MRR", "frequent MRR"), result.rows())  # fmt: skip
+    terminal.show_table(title(result, split), COLUMNS, result.rows())
     if not quiet:
-        terminal.note(f"{_said(result)}; candidates are a mean per query; "
+        terminal.note(f"{said(result)}; candidates are a mean per query; "
                       "baselines: a random order, and the relation's most frequent answers")  # fmt: skip
     if parts:
         _show_by_modality(parts, quiet)
@@ -85,20 +87,22 @@ def _evaluate_both(
         terminal.show_json(found.to_json())
         return
     a, b = (rule.name for rule in rules)
-    terminal.show_table(_title(found.first, split), ("relation", "queries", f"MRR {a}", f"MRR {b}", "gap",
+    terminal.show_table(title(found.first, split), ("relation", "queries", f"MRR {a}", f"MRR {b}", "gap",
                                                      f"Hits@10 {a}", f"Hits@10 {b}"), found.rows())  # fmt: skip
     terminal.show_table(f"From {a} to {b}, one change after the other",
                         ("relation", "change of", "ranks changed", "of these better", "MRR change"),
                         found.causes())  # fmt: skip
     if not quiet:
-        terminal.note(f"{_said(found.first)}; {_said(found.second)}")
+        terminal.note(f"{said(found.first)}; {said(found.second)}")
 
 
-def _title(result: "EvaluationResult", split: str) -> str:
+def title(result: "EvaluationResult", split: str) -> str:
+    """What a table of an evaluation is headed by."""
     return f"{result.about['dataset']['name']} {result.about['dataset']['version']}, {split} split"
 
 
-def _said(result: "EvaluationResult") -> str:
+def said(result: "EvaluationResult") -> str:
+    """Which protocol, and how ties were ranked."""
     rules = result.about["protocol"]
     return f"protocol {rules['name']} {rules['version']}: ties {rules['ties']}"
 
@@ -132,4 +136,4 @@ def compare(
         terminal.show_table("MRR by the modalities of the entity that is asked about", ("it has", "queries", *names),
                             modalities)  # fmt: skip
     if not quiet:
-        terminal.note(f"{_said(found[0].result)}; intervals: 1,000 resamplings of the queries, seed {seed}")
+        terminal.note(f"{said(found[0].result)}; intervals: 1,000 resamplings of the queries, seed {seed}")

@@ -1,0 +1,28 @@
+"""Numbers that a graph names in words: years and spans of years."""
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+MOSTLY = 0.95
+"""The share from which on a relation is taken for what most of it is."""
+
+_NUMBER = r"[-−]?\d+(?:\.\d+)?"
+_SPAN = re.compile(rf"\s*({_NUMBER})\s*(?:[-–/]\s*({_NUMBER})\s*)?")
+
+
+def read_number(text: str) -> tuple[float, bool] | None:
+    """The number that a text is, the middle of the span that it is (`1850-1900`), or None; and whether it is a span."""
+    found = _SPAN.fullmatch(text)
+    if not found:
+        return None
+    first, *last = (float(part.replace("−", "-")) for part in found.groups() if part)
+    return (first + last[0]) / 2 if last else first, bool(last)
+
+
+def read_numbers(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The numbers of texts [n], NaN where one is none, float64 [n]; and which are spans, bool [n]."""
+    read = [read_number(text) or (float("nan"), False) for text in texts]
+    return torch.tensor([number for number, _ in read], dtype=torch.float64), torch.tensor([s for _, s in read]).bool()

@@ -1,0 +1,1 @@
+"""Evaluations beside link prediction; they work on vectors and know of no files."""
