@@ -83,7 +83,7 @@ def write_release(folder: Path, version: str, whole: bool, splits: dict[str, lis
     ids = {end for rows in stated.values() for head, _, tail in rows for end in (head, tail)}
     works = sorted(entity for entity in ids if entity.startswith("artwork:"))
     pictures = {work: picture(*map(int, work.removeprefix("artwork:").split("-"))) for work in works}
-    texts = {work: f"Study {'abcdefghij'[int(work[-1])]}" for work in works[::2]}
+    texts = {work: f"Study {'abcdefghij'[int(work[-1])]}" for work in works if int(work[-1]) % 2 == 0}
     write_tiny_release(folder, stated, pictures, texts)
     recipe = {"types": {kind: {"prompt": None} for kind in ("artist", "artwork", "style")},
               "split": {"policy": "inductive", "unseen": "artwork"}}  # fmt: skip

@@ -29,12 +29,12 @@ MKG_BUILDER = (
 """From the entry point to the core: a module imports only what stands behind it."""
 
 VLKGE = (
-    "__main__", "cli", "train", "trainer", "objective", "candidates", "explain", "predict", "neighbours",
-    "calibration", "gap", "evaluate", "run", "counting",
+    "__main__", "cli", "growth", "rows", "train", "trainer", "objective", "candidates", "explain", "predict",
+    "neighbours", "calibration", "gap", "evaluate", "run", "counting",
     "queries", "protocol", "ranking", "negatives", "losses", "model", "vectors", "keys", "scorers", "comparisons",
-    "sampled", "fusion", "pictures", "encode", "published", "features", "encoders_joined", "encoders_open_clip",
-    "encoders_transformers", "encoders_plain", "encoders", "model_folder", "pretrained", "dataset", "tables",
-    "config", "optimizer", "parallel", "process", "files", "errors",
+    "sampled", "fusion", "pictures", "encode", "published", "additions", "features", "encoders_joined",
+    "encoders_open_clip", "encoders_transformers", "encoders_plain", "encoders", "model_folder", "pretrained",
+    "dataset", "tables", "config", "optimizer", "parallel", "process", "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {"durable", "errors", "registry", "schema", "picture", "terminal", "strict"}
