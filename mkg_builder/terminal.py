@@ -8,8 +8,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Annotated, Any, Literal, Protocol
 
 import typer
@@ -34,6 +35,7 @@ RATE_OVER = 3600.0
 """Seconds that rate and remaining time are reckoned from: one step of a polite crawl may take half an hour."""
 UNWINDING = 4.0
 """Seconds that a stopped program may take to leave its folders in order."""
+_NOTHING = object()
 INTERRUPTED = "interrupted; what is done is kept, the same command goes on from there"
 
 
@@ -94,9 +96,26 @@ def note(line: str) -> None:
 
 def show_json(value: Any) -> None:
     """Machine-readable output: one JSON document on standard output."""
+    sys.stdout.write(_json(value) + "\n")
+
+
+def stream_json(about: dict[str, Any], name: str, rows: Iterable[Any]) -> None:
+    """One JSON document of which `name` is the last entry, a list that is written a row at a time as they come.
+
+    Nothing is written before the first row is there.
+    """
+    coming = iter(rows)
+    first = next(coming, _NOTHING)
+    sys.stdout.write(f"{_json(about)[:-2]},\n  {json.dumps(name)}: [")
+    for place, row in enumerate(() if first is _NOTHING else chain([first], coming)):
+        sys.stdout.write(f"{',' if place else ''}\n{_json(row)}")
+    sys.stdout.write("]\n}\n")
+
+
+def _json(value: Any) -> str:
     plain = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=plain)
-    sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def rate(speed: float | None) -> str:

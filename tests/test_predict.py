@@ -1,6 +1,8 @@
 """Predictions: the same scores as evaluation, for entities and for what is outside the graph."""
 
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from vlkge.encoders import Encoder, resolve_encoders
 from vlkge.errors import FeaturesError, RunError
 from vlkge.evaluate import ModelScores
 from vlkge.features import DatasetIdentity, ModalityFeatures, save_features
-from vlkge.predict import Outside, Predictor
+from vlkge.pictures import find_pictures, read_batches, read_picture
+from vlkge.predict import Broken, Outside, Prediction, Predictor, Subject
 from vlkge.run import create_run, load_run
 from vlkge.train import fit, resolve
 
@@ -122,3 +125,100 @@ def test_a_changed_encoder_is_refused(predictor: Predictor, tmp_path: Path, monk
     monkeypatch.setattr("tests.test_predict.MeanColor", changed)
     with pytest.raises(FeaturesError, match=r"has changed \(revision\)"):
         predictor.tails_of_outside(Outside(picture=tmp_path / "painting.png"), "by")
+
+
+def write_folder(folder: Path, count: int, broken: tuple[int, ...] = ()) -> Path:
+    folder.mkdir()
+    for i in range(count):
+        (folder / f"{i:03d}.png").write_bytes(picture_bytes(i)[: 900 if i in broken else None])
+    return folder
+
+
+def test_each_picture_of_a_folder_is_answered_as_it_is_alone(predictor: Predictor, tmp_path: Path, monkeypatch) -> None:
+    folder, sizes = write_folder(tmp_path / "folder", 70, broken=(0, 33, 69)), []
+    encode = MeanColor.encode
+    monkeypatch.setattr(MeanColor, "encode", lambda self, batch: sizes.append(len(batch)) or encode(self, batch))
+    told = [one for batch in predictor.pictures(find_pictures(folder)) for one in batch]
+    assert sizes == [31, 31, 5]
+    assert [Path(one.name).name for one in told] == [f"{i:03d}.png" for i in range(70)]
+    assert [i for i, one in enumerate(told) if isinstance(one, Broken)] == [0, 33, 69]
+    whole = [one for one in told if isinstance(one, Subject)]
+    together = predictor.answers(whole, "by")
+    for subject, answers in zip(whole[::13], together[::13], strict=True):
+        alone = predictor.tails_of_outside(Outside(Path(subject.name)), "by")
+        assert [answer.entity for answer in answers] == [answer.entity for answer in alone]
+        assert [answer.score for answer in answers] == pytest.approx([answer.score for answer in alone], rel=1e-5)
+
+
+def test_of_a_folder_no_more_than_a_batch_is_decoded_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    decoded: list[Path] = []
+    monkeypatch.setattr("vlkge.pictures.read_picture", lambda path: decoded.append(path) or read_picture(path))
+    batches = read_batches(find_pictures(write_folder(tmp_path / "folder", 70)), 32)
+    assert [(len(batch), len(decoded)) for batch in batches] == [(32, 32), (32, 64), (6, 70)]
+    monkeypatch.setattr("vlkge.pictures.PIXELS_AT_ONCE", 3 * 40 * 32)
+    assert {len(batch) for batch in read_batches(find_pictures(tmp_path / "folder"), 32)} == {3, 1}
+
+
+def test_what_is_no_picture_takes_its_place_with_the_reason(tmp_path: Path, monkeypatch) -> None:
+    folder = write_folder(tmp_path / "folder", 1)
+    (folder / "a.txt").write_text("no picture")
+    (folder / "b.png").symlink_to(folder / "nowhere.png")
+    (folder / "c.png").symlink_to(folder / "c.png")
+    os.mkfifo(folder / "d.png")
+    (folder / "e.png").write_bytes(picture_bytes(5) * 9)
+    monkeypatch.setattr("vlkge.pictures.MAX_BYTES", len(picture_bytes(5)))
+    (batch,) = read_batches(find_pictures(folder), 32)
+    assert [path.name for path, _ in batch] == ["000.png", "a.txt", "b.png", "c.png", "d.png", "e.png"]
+    told = [found for _, found in batch if isinstance(found, str)]
+    assert [any(word in reason for word in ("not a JPEG", "no picture", "symbolic links", "not a file", "more than"))
+            for reason in told] == [True] * 5  # fmt: skip
+
+
+def test_a_folder_without_a_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no file"):
+        find_pictures(tmp_path)
+
+
+def test_a_relation_that_is_never_asked_for_is_not_answered_unasked(predictor: Predictor, monkeypatch) -> None:
+    assert (predictor.relations_from("artwork"), predictor.relations_from("artist")) == (["by"], ["influencedBy"])
+    info = DATASET.relation_info
+    silent = replace(DATASET, relation_info={**info, "by": replace(info["by"], evaluated=False)})
+    monkeypatch.setattr(predictor, "dataset", silent)
+    with pytest.raises(UsageError, match="no relation of tiny starts at entities of type 'artwork'"):
+        predictor.relations_from("artwork")
+    with pytest.raises(UsageError, match="say what it is with --type: artist, artwork"):
+        predictor.relations_from(None)
+
+
+def test_something_outside_is_not_asked_what_only_another_type_has(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "painting.png").write_bytes(picture_bytes(7))
+    with pytest.raises(UsageError, match="influencedBy starts at entities of type 'artist'"):
+        predictor.tails_of_outside(Outside(tmp_path / "painting.png"), "influencedBy")
+    found = predictor.tails_of_outside(Outside(tmp_path / "painting.png", kind="artist"), "influencedBy")
+    assert len(found) == 2
+
+
+def test_a_text_is_read_with_the_prompt_of_its_type(predictor: Predictor, monkeypatch) -> None:
+    kinds = {**DATASET.type_info, "artist": replace(DATASET.type_info["artist"], prompt="a painting by {}")}
+    monkeypatch.setattr(predictor, "dataset", replace(DATASET, type_info=kinds))
+    assert predictor._sentence("Monet", "artist") == "a painting by Monet"
+    assert predictor._sentence("Lilies", "artwork") == "Lilies"
+    with pytest.raises(UsageError, match="the text is blank"):
+        predictor._sentence(" ", "artwork")
+
+
+@pytest.mark.parametrize("top", [1, 3, 9])
+@pytest.mark.parametrize("new_only", [False, True])
+def test_the_best_are_those_of_a_plain_sort_ties_to_the_smaller_id(predictor: Predictor, top: int, new_only) -> None:
+    relation, known = DATASET.relation_index("by"), {DATASET.entity_index("artist:1"): "train"}
+    scores = torch.tensor([1.0, 2.0, 1.0])
+    found = predictor._best(relation, scores, None, known, top, new_only)
+    expected = sorted(range(3), key=lambda i: (-scores[i], i))
+    expected = [i for i in expected if not (new_only and i == 1)][:top]
+    assert [(p.rank, p.entity) for p in found] == [(rank, f"artist:{i}") for rank, i in enumerate(expected, 1)]
+
+
+def test_nothing_new_is_no_answer(predictor: Predictor) -> None:
+    everything = {DATASET.entity_index(f"artist:{i}"): "train" for i in range(3)}
+    found: list[Prediction] = predictor._best(DATASET.relation_index("by"), torch.zeros(3), None, everything, 5, True)
+    assert found == []

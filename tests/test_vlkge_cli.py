@@ -107,13 +107,65 @@ def test_two_protocols_are_printed_with_their_gap_and_its_causes(room: Path) -> 
 def test_a_picture_outside_the_graph_is_given_painters(room: Path) -> None:
     (room / "painting.png").write_bytes(picture_bytes(99))
     found = told("predict", RUN, "--image", "painting.png", "--relation", "isCreatedByArtist", "--top", 2, cwd=room)
-    assert [row["rank"] for row in found] == [1, 2]
-    assert found[0]["label"].startswith("Painter")
+    (thing,) = found["things"]
+    answers = thing["answers"]["isCreatedByArtist"]
+    assert [row["rank"] for row in answers] == [1, 2]
+    assert answers[0]["label"].startswith("Painter")
+    assert sum(row["probability"] for row in answers) < 1 < 2 * answers[0]["probability"] + 1
+    assert (found["protocol"]["name"], found["dataset"]["version"], thing["type"]) == ("strict", "1.0.0", "artwork")
 
 
 def test_a_text_outside_the_graph_is_given_painters(room: Path) -> None:
     found = told("predict", RUN, "--text", "Painter 1", "--relation", "isCreatedByArtist", cwd=room)
-    assert len(found) == 3
+    assert len(found["things"][0]["answers"]["isCreatedByArtist"]) == 3
+
+
+def test_without_a_relation_all_of_the_type_are_answered(room: Path) -> None:
+    found = told("predict", RUN, "--text", "Painter 1", "--type", "artist", cwd=room)
+    assert list(found["things"][0]["answers"]) == ["isInfluencedBy"]
+    done = vlkge("predict", RUN, "--text", "Water lilies", cwd=room)
+    assert "'Water lilies' – isCreatedByArtist" in done.stdout
+    assert "probability by softmax, fitted on 4 validation queries; expected calibration error" in done.stderr
+
+
+def test_a_folder_of_pictures_is_answered_in_order_and_a_broken_one_costs_no_other(room: Path) -> None:
+    folder = room / "collection"
+    (folder / "b").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    (folder / "a\x1b[31m.png").write_bytes(picture_bytes(1))
+    (folder / "b" / "half.png").write_bytes(picture_bytes(2)[:900])
+    (folder / "b" / "link.png").symlink_to(folder / "a\x1b[31m.png")
+    (folder / ".hidden" / "c.png").write_bytes(picture_bytes(3))
+    found = told("predict", RUN, "--image", "collection", cwd=room)["things"]
+    names = ["collection/a\x1b[31m.png", "collection/b/half.png", "collection/b/link.png"]
+    assert [thing["name"] for thing in found] == names
+    assert found[1] == {"name": "collection/b/half.png", "error": "truncated, the end of the PNG file is missing"}
+    assert found[0]["answers"] == found[2]["answers"]
+    done = vlkge("predict", RUN, "--image", "collection", cwd=room)
+    assert done.returncode == 0
+    assert "collection/b/half.png: truncated, the end of the PNG file is missing\n" in done.stdout
+    assert "collection/a\\x1b[31m.png – isCreatedByArtist" in done.stdout
+    assert done.stderr.endswith("2 pictures answered, 1 broken\n")
+
+
+def test_a_folder_without_a_whole_picture_is_an_error_after_every_file_was_told(room: Path) -> None:
+    (room / "broken").mkdir(exist_ok=True)
+    (room / "broken" / "half.png").write_bytes(picture_bytes(0)[:900])
+    done = vlkge("predict", RUN, "--image", "broken", cwd=room)
+    assert (done.returncode, done.stdout.startswith("broken/half.png: truncated")) == (4, True)
+    assert done.stderr == "vlkge: none of the 1 files in broken is a whole picture\n"
+
+
+def test_an_explanation_tells_neighbours_and_what_each_modality_contributes(room: Path) -> None:
+    both = ("predict", RUN, "--image", "painting.png", "--text", "Painter 1", "--explain", "--top", 2)
+    (room / "painting.png").write_bytes(picture_bytes(99))
+    why = told(*both, cwd=room)["things"][0]["explanation"]
+    assert why["modalities"] == ["image", "text"]
+    assert len(why["without"]["isCreatedByArtist"]["image"]) == 2
+    assert why["nearest"][0]["entity"].startswith("artwork:work-")
+    assert "without image" in vlkge(*both, cwd=room).stdout
+    alone = vlkge("predict", RUN, "--image", "painting.png", "--explain", cwd=room)
+    assert "image is all that is known of painting.png" in alone.stdout
 
 
 def test_an_artist_of_the_graph_is_given_influences(room: Path) -> None:
@@ -152,6 +204,10 @@ def test_progress_is_one_line_an_epoch_with_the_validation_mrr(room: Path) -> No
         (("predict", RUN, "--relation", "isInfluencedBy"), 2, "give either --head"),
         (("predict", RUN, "--image", "half.png", "--relation", "isCreatedByArtist"), 4, "half.png"),
         (("predict", RUN, "--image", "none.png", "--relation", "isCreatedByArtist"), 4, "no picture none.png"),
+        (("predict", RUN, "--image", "broken", "--text", "x"), 2, "--text belongs to one picture"),
+        (("predict", RUN, "--text", " "), 2, "the text is blank"),
+        (("predict", RUN, "--text", "x", "--type", "artwrok"), 2, "'artwork'?"),
+        (("predict", RUN, "--head", "artist:painter-0", "--type", "artist"), 2, "--type is of something outside"),
         (("evaluate", RUN, "--protocol", "strickt"), 2, "'strict'?"),
         (("evaluate", RUN, *["--protocol", "strict"] * 3), 2, "name one, or two"),
         (("evaluate", RUN, "--split", "tset"), 2, "'test'?"),
@@ -170,6 +226,8 @@ def test_progress_is_one_line_an_epoch_with_the_validation_mrr(room: Path) -> No
 )  # fmt: skip
 def test_a_mistake_is_one_line_with_its_exit_code(room: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
     (room / "half.png").write_bytes(picture_bytes(0)[:900])
+    (room / "broken").mkdir(exist_ok=True)
+    (room / "broken" / "half.png").write_bytes(picture_bytes(0)[:900])
     (room / "model.pt").write_bytes(pickle.dumps({"weights": [1.0]}))
     (room / "pickled").mkdir(exist_ok=True)
     (room / "pickled" / "image.pkl").write_bytes(pickle.dumps([1.0]))

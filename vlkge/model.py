@@ -32,38 +32,43 @@ class EntityRepresentation(nn.Module):
         config: modalities (resolved), fusion, dim, and which entities have a free vector.
         dataset: the graph.
         features: the encoders' vectors by modality.
+        learned: bool [entities], which were learned from.
         parts: each modality's vector is so many of `dim` components, which are fused one by one.
 
     Raises:
         ExperimentError: a modality that the features do not hold.
     """
 
-    def __init__(self, config: ModelConfig, dataset: Dataset, features: Features, parts: int = 1) -> None:
+    def __init__(
+        self, config: ModelConfig, dataset: Dataset, features: Features, learned: Tensor, parts: int = 1
+    ) -> None:
         super().__init__()
-        seen, size = dataset.seen(), config.dim * parts
+        size = config.dim * parts
         self.modalities = nn.ModuleDict()
         for modality in config.modalities or ():
             if modality == "structural":
-                self.modalities[modality] = _structural(config, dataset, size)
+                self.modalities[modality] = _structural(config, closed_types(dataset), learned, size)
             else:
                 if modality not in features:
                     has = ", ".join(sorted(features)) or "none"
                     raise ExperimentError(f"modality {modality!r} is asked for, the features hold: {has}")
                 vectors, present = map(torch.from_numpy, features[modality].align(dataset.entities))
-                self.modalities[modality] = EncodedVectors(vectors, present, seen, config, size)
+                self.modalities[modality] = EncodedVectors(vectors, present, learned, config, size)
         self.dropout, self.generator = config.modality_dropout, cast(torch.Generator | None, None)
         self._withheld: dict[str, Tensor] = {}
         self.fusion = make_fusion(config.fusion, len(self.modalities), config.dim)
         self.dim, self.parts = self.fusion.out_dim, parts
         self._size = size
 
-    def forward(self, indices: Tensor) -> Tensor:
-        """Fused vectors [k, parts * dim] of entities [k]."""
+    def forward(self, indices: Tensor, without: str | None = None) -> Tensor:
+        """Fused vectors [k, parts * dim] of entities [k], one modality left out where that is asked for."""
         vectors, present = zip(*(part(indices) for part in self.modalities.values()), strict=True)
         there = torch.stack(present)
         for place, name in enumerate(self.modalities):
             if name in self._withheld:
                 there[place] &= ~self._withheld[name][indices]
+        if without is not None:
+            there[list(self.modalities).index(without)] = False
         if self.training and self.dropout:
             there = self._without_some(there)
         return self._fuse(torch.stack(vectors), there)
@@ -109,12 +114,16 @@ class EntityRepresentation(nn.Module):
 
     def has_any(self, indices: Tensor) -> Tensor:
         """Whether anything is known of entities [k] themselves; a vector that they share with others does not count."""
+        return self.has(indices).any(0)
+
+    def has(self, indices: Tensor) -> Tensor:
+        """Which modalities [m, k] entities [k] have themselves, in the order of `modalities`."""
         own = []
         for name, part in self.modalities.items():
             rows = cast(FreeVectors, part).rows[indices]
             has = (rows >= 0) & (rows != getattr(part, "shared", None))
             own.append(has & ~self._withheld[name][indices] if name in self._withheld else has)
-        return torch.stack(own).any(0)
+        return torch.stack(own)
 
 
 class ImaginaryPart(nn.Module):
@@ -130,11 +139,13 @@ class ImaginaryPart(nn.Module):
         self.map = nn.Parameter(torch.empty(dim, dim))
         nn.init.xavier_uniform_(self.map, gain=IMAGINARY_GAIN)
 
-    def forward(self, indices: Tensor, real: Tensor) -> Tensor:
-        """Imaginary parts [k, dim] of entities [k] with real parts [k, dim]."""
-        free, present = self.free(indices)
+    def forward(self, indices: Tensor, real: Tensor, free: bool = True) -> Tensor:
+        """Imaginary parts [k, dim] of entities [k] with real parts [k, dim]; zeros for the free ones on demand."""
+        own, present = self.free(indices)
         mapped = spread(self.outside(real[~present]), ~present)
-        return cast(Tensor, free + mapped)  # each is zero where the other is not
+        if not free:
+            return mapped
+        return cast(Tensor, own + mapped)  # each is zero where the other is not
 
     def outside(self, real: Tensor) -> Tensor:
         """Imaginary parts [k, dim] of things outside the graph."""
@@ -150,16 +161,20 @@ class KGEModel(nn.Module):
         config: the experiment's model, modalities resolved.
         dataset: the graph.
         features: the encoders' vectors by modality.
+        learned: bool [entities], which were learned from and may have a vector of their own; None for those in train.
     """
 
-    def __init__(self, config: ModelConfig, dataset: Dataset, features: Features) -> None:
+    def __init__(
+        self, config: ModelConfig, dataset: Dataset, features: Features, learned: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.scorer = make_scorer(config.scorer)
         fused = self.scorer.parts if config.imaginary == "fused" else 1
-        self.real = EntityRepresentation(config, dataset, features, fused)
+        learned = dataset.seen() if learned is None else learned
+        self.real = EntityRepresentation(config, dataset, features, learned, fused)
         self.imaginary: ImaginaryPart | None = None
         if self.scorer.parts > fused:
-            owners = dataset.seen() & closed_types(dataset)
+            owners = learned & closed_types(dataset)
             if STRUCTURAL not in (config.modalities or ()):
                 owners = torch.zeros_like(owners)
             self.imaginary = ImaginaryPart(owners, self.real.dim)
@@ -175,10 +190,15 @@ class KGEModel(nn.Module):
             if isinstance(part, EncodedVectors):
                 part.generator = generator
 
-    def represent(self, indices: Tensor) -> Tensor:
-        """Vectors [k, parts * dim] of entities [k]; a zero vector for one without any modality."""
-        real = self.real(indices)
-        return real if self.imaginary is None else torch.cat([real, self.imaginary(indices, real)], dim=-1)
+    def represent(self, indices: Tensor, without: str | None = None) -> Tensor:
+        """Vectors [k, parts * dim] of entities [k]; a zero vector for one without any modality.
+
+        Without one of the modalities they are made of the others; a free imaginary part goes with the structural one.
+        """
+        real: Tensor = self.real(indices, without)
+        if self.imaginary is None:
+            return real
+        return torch.cat([real, self.imaginary(indices, real, without != STRUCTURAL)], dim=-1)
 
     def represent_outside(self, raw: Mapping[Modality, Tensor]) -> Tensor:
         """Vectors [k, parts * dim] of things outside the graph, from encoders' vectors [k, d] by modality."""
@@ -191,18 +211,19 @@ class KGEModel(nn.Module):
         return torch.cat([self.represent(part) for part in torch.split(indices, chunk)])
 
 
-def build_model(config: ModelConfig, dataset: Dataset, features: Features, seed: int) -> KGEModel:
+def build_model(
+    config: ModelConfig, dataset: Dataset, features: Features, seed: int, learned: Tensor | None = None
+) -> KGEModel:
     """A model at its seeded start; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return KGEModel(config, dataset, features)
+        return KGEModel(config, dataset, features, learned)
 
 
-def _structural(config: ModelConfig, dataset: Dataset, size: int) -> FreeVectors:
-    seen, closed = dataset.seen(), closed_types(dataset)
+def _structural(config: ModelConfig, closed: Tensor, learned: Tensor, size: int) -> FreeVectors:
     if config.structural != "shared":
-        return FreeVectors(seen, size, zeros=config.structural == "masked")
-    return FreeVectors(seen & closed, size, sharers=~closed)
+        return FreeVectors(learned, size, zeros=config.structural == "masked")
+    return FreeVectors(learned & closed, size, sharers=~closed)
 
 
 def closed_types(dataset: Dataset) -> Tensor:

@@ -4,6 +4,7 @@
     experiment.yaml             what was trained, every value resolved
     environment.json            versions, threads, device
     dataset/, features/         what it was trained on
+    parent.json                 of a run that others joined: the run it grew from, and who joined
     weights-<epoch>.safetensors     of the best validation epoch
     checkpoint-<epoch>.safetensors  of the last epoch: weights, optimiser and generator states
     metrics.jsonl               one line per epoch
@@ -15,7 +16,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +33,7 @@ from vlkge.config import Experiment, load_experiment
 from vlkge.dataset import Dataset
 from vlkge.encoders import Modality, foreign_code
 from vlkge.errors import RunError
-from vlkge.features import ModalityFeatures, load_features
+from vlkge.features import ModalityFeatures, load_features, save_features
 from vlkge.files import (
     read_sealed_json,
     read_tensors,
@@ -48,7 +49,21 @@ from vlkge.scorers import REGISTRY as SCORERS
 
 FORMAT = 1
 RECORD, EXPERIMENT, ENVIRONMENT, METRICS = "run.json", "experiment.yaml", "environment.json", "metrics.jsonl"
+PARENT = "parent.json"
 _REMEDY = "train again with: vlkge train"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What makes a new run of one that is trained.
+
+    Attributes:
+        parent: plain values; `unlearned` lists the entities that stand in train and have not been learned from.
+        features: the vectors of all modalities, those of the parent's entities as they were.
+    """
+
+    parent: Mapping[str, Any]
+    features: Sequence[ModalityFeatures]
 
 
 @dataclass
@@ -61,6 +76,7 @@ class Run:
         dataset: what on.
         features: the encoders' vectors by modality.
         record: the content of `run.json`; `progress` there is what training has to remember.
+        parent: what the run grew from, None for one that was trained from its start.
     """
 
     folder: Path
@@ -68,6 +84,7 @@ class Run:
     dataset: Dataset
     features: Mapping[Modality, ModalityFeatures]
     record: dict[str, Any] = field(repr=False)
+    parent: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -89,7 +106,15 @@ class Run:
 
     def new_model(self) -> KGEModel:
         """The model at its seeded start."""
-        return build_model(self.experiment.model, self.dataset, self.features, self.experiment.training.seed)
+        seed = self.experiment.training.seed
+        return build_model(self.experiment.model, self.dataset, self.features, seed, self.learned())
+
+    def learned(self) -> Tensor:
+        """Which entities were learned from: those in train, but for those that joined later. bool [entities]."""
+        learned = self.dataset.seen()
+        unlearned = (self.parent or {}).get("unlearned", ())
+        learned[[self.dataset.entity_index(entity) for entity in unlearned]] = False
+        return learned
 
     def load_checkpoint(self) -> dict[str, Tensor]:
         """The tensors that `save_epoch` was given last.
@@ -132,7 +157,9 @@ class Run:
         return {"file": name, "sha256": write_tensors(self.folder / name, tensors)}
 
 
-def create_run(folder: Path, experiment: Experiment, dataset: Dataset, overwrite: bool = False) -> Run:
+def create_run(
+    folder: Path, experiment: Experiment, dataset: Dataset, overwrite: bool = False, growth: Growth | None = None
+) -> Run:
     """A new run folder, before its first epoch.
 
     Args:
@@ -140,20 +167,21 @@ def create_run(folder: Path, experiment: Experiment, dataset: Dataset, overwrite
         experiment: resolved; `features` names the folder that is hard-linked (else copied) into the run.
         dataset: the graph.
         overwrite: replace a run that is there.
+        growth: what it grew from, with the features to keep instead.
 
     Raises:
         UsageError: the folder exists, or is something else than a run.
         FeaturesError: the features are damaged or of another data set.
     """
-    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
-        if not (folder / RECORD).is_file():
-            raise UsageError(f"{folder} exists and is no run; name another folder with --out")
-        if not overwrite:
-            raise UsageError(f"{folder} exists; go on with: vlkge resume {folder}, or replace it with --overwrite")
+    require_free(folder, overwrite)
     with whole_folder(folder) as new:
         (new / "dataset").mkdir()
         dataset.save(new / "dataset")
-        if experiment.features:
+        if growth is not None:
+            write_sealed_json(new / PARENT, dict(growth.parent))
+            if growth.features:
+                save_features(new / "features", growth.features)
+        elif experiment.features:
             _link_folder(Path(experiment.features), new / "features")
         text = yaml.safe_dump(experiment.model_dump(), sort_keys=False, allow_unicode=True)
         write_durably(new / EXPERIMENT, text.encode())
@@ -164,6 +192,19 @@ def create_run(folder: Path, experiment: Experiment, dataset: Dataset, overwrite
         write_sealed_json(new / RECORD, record)
         run = load_run(new)  # before it takes its place: a run that cannot be read would only be in the way
     return replace(run, folder=folder)
+
+
+def require_free(folder: Path, overwrite: bool) -> None:
+    """Refuse a place for a new run that is taken.
+
+    Raises:
+        UsageError: the folder holds something else than a run, or one that is not to be replaced.
+    """
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        if not (folder / RECORD).is_file():
+            raise UsageError(f"{folder} exists and is no run; name another folder with --out")
+        if not overwrite:
+            raise UsageError(f"{folder} exists; go on with: vlkge resume {folder}, or replace it with --overwrite")
 
 
 def load_run(folder: Path) -> Run:
@@ -190,7 +231,8 @@ def load_run(folder: Path) -> Run:
     features = load_features(folder / "features") if (folder / "features").is_dir() else {}
     for modality in features.values():
         modality.require_match(dataset)
-    return Run(folder, load_experiment(folder / EXPERIMENT), dataset, features, record)
+    parent = read_sealed_json(folder / PARENT, RunError, _REMEDY) if PARENT in record["files"] else None
+    return Run(folder, load_experiment(folder / EXPERIMENT), dataset, features, record, parent)
 
 
 def find_run(name: str | Path) -> Run:

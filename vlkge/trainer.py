@@ -206,6 +206,16 @@ class Material:
         }
         return CandidateSampler(self.triples, answers, self.relations, draw)
 
+    def narrow(self, entities: Tensor) -> None:
+        """Learn from the triples of some entities alone, all of them in every epoch; negatives stay as they are.
+
+        Args:
+            entities: bool [entities].
+        """
+        head, _, tail = self.triples.unbind(1)
+        self.triples = self.triples[entities[head] | entities[tail]]
+        self.whole, self.sampled = None, []
+
     def batches(self, generator: torch.Generator) -> list[Tensor]:
         """The triples of one epoch in a random order, [b, 3] each."""
         device = self.triples.device

@@ -1,0 +1,134 @@
+"""The vectors that entities have of their own: carried over to a larger graph, or learned while all else stays."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlkge.config import TrainingConfig
+from vlkge.dataset import Dataset
+from vlkge.errors import RunError
+from vlkge.model import KGEModel
+from vlkge.objective import Objective
+from vlkge.optimizer import RowAdagrad
+from vlkge.trainer import Advance, EpochRecord, Material
+from vlkge.vectors import FreeVectors
+
+
+def tables(model: KGEModel) -> dict[str, FreeVectors]:
+    """Every table of free vectors, by the name of its weight."""
+    return {f"{name}.weight": part for name, part in model.named_modules() if isinstance(part, FreeVectors)}
+
+
+def carry_over(
+    former: KGEModel, model: KGEModel, places: Tensor, values: Mapping[str, Tensor], start: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Values of a model's weights, brought to a model of a larger graph.
+
+    Args:
+        former: the model that they are of.
+        model: the model of the larger graph; each row of the former's tables has a place in it.
+        places: int64 [former entities], the index that each has in the larger graph.
+        values: by name; a table of free vectors has a row for each entity that owns one, all else is taken as it is.
+        start: by name, the values of rows that the former model has not.
+    """
+    now, carried = tables(model), dict(values)
+    for name, was in tables(former).items():
+        owners = was.rows >= 0
+        carried[name] = start[name].clone()
+        carried[name][now[name].rows[places[owners]]] = values[name][was.rows[owners]]
+    return carried
+
+
+def learn_rows(
+    model: KGEModel, dataset: Dataset, settings: TrainingConfig, new: Tensor, epochs: int, progress: Advance
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """Train the free vectors of new entities on the train triples that name them; nothing else moves by a bit.
+
+    Args:
+        model: changed in place.
+        dataset: the graph.
+        settings: loss, negatives, rate and batches are the experiment's.
+        new: bool [entities].
+        epochs: over those triples.
+        progress: told of every batch.
+
+    Returns:
+        What each epoch came to, and the optimiser's sums by weight; nothing where there is no vector to learn.
+
+    Raises:
+        RunError: the loss is not finite.
+    """
+    learner = _Learner(model, dataset, settings, new)
+    if not learner.rows:
+        return [], {}
+    history = []
+    for epoch in range(1, epochs + 1):
+        began = time.perf_counter()
+        loss = learner.run_epoch(
+            epoch, lambda done, total, epoch=epoch: progress(f"epoch {epoch} of {epochs}", done, total)
+        )
+        seconds = round(time.perf_counter() - began, 3)
+        history.append(asdict(EpochRecord(epoch, loss, None, False, seconds, seconds)))
+    model.eval()
+    return history, learner.sums()
+
+
+class _Learner:
+    """The state of one such training."""
+
+    def __init__(self, model: KGEModel, dataset: Dataset, settings: TrainingConfig, new: Tensor) -> None:
+        self.model, self.settings = model, settings
+        model.requires_grad_(False)
+        self.rows: dict[str, Tensor] = {}
+        owners = torch.zeros_like(new)
+        for name, table in tables(model).items():
+            own = new & (table.rows >= 0) & (table.rows != (-1 if table.shared is None else table.shared))
+            if own.any():
+                chosen = torch.zeros(len(table.weight), dtype=torch.bool)
+                chosen[table.rows[own]] = True
+                self.rows[name], owners = chosen, owners | own
+                table.weight.requires_grad_(True)
+        self.weights = {name: tables(model)[name].weight for name in self.rows}
+        if not self.rows:
+            return
+        self.material = Material(dataset, settings, model.reciprocal, torch.device("cpu"))
+        self.material.narrow(owners)
+        self.objective = Objective(settings.loss, settings.regularizer, settings.regularizer_weight)
+        self.optimizer = RowAdagrad(self.weights.values(), settings.learning_rate)
+        self.generator, self.noise = torch.Generator().manual_seed(settings.seed), torch.Generator()
+        model.draw_from(self.noise)
+
+    def run_epoch(self, epoch: int, told: Any) -> float:
+        self.model.train()
+        self.noise.manual_seed((self.settings.seed + 1_000_003 * epoch) % 2**63)
+        batches = self.material.batches(self.generator)
+        total, terms = 0.0, 0
+        for done, positives in enumerate(batches, 1):
+            opponents = self.material.sampler.sample(positives, self.generator)
+            loss, count = self.objective(self.model, positives, opponents)
+            self.optimizer.zero_grad()
+            (loss / count).backward()  # type: ignore[no-untyped-call]
+            self._step()
+            total, terms = total + float(loss.detach()), terms + int(count)
+            told(done, len(batches))
+        if not total / terms < float("inf"):
+            raise RunError(f"the loss is {total / terms} in epoch {epoch}; nothing was kept")
+        return total / terms
+
+    def _step(self) -> None:
+        """Update the new rows, by their part of the gradient."""
+        with torch.sparse.check_sparse_tensor_invariants(False):  # type: ignore[no-untyped-call]  # said, or it warns
+            for name, weight in self.weights.items():
+                if weight.grad is not None:
+                    rows, values = weight.grad._indices(), weight.grad._values()
+                    mine = self.rows[name][rows[0]]
+                    weight.grad = torch.sparse_coo_tensor(rows[:, mine], values[mine], weight.shape)
+            self.optimizer.step()
+
+    def sums(self) -> dict[str, Tensor]:
+        """The optimiser's sums by weight."""
+        return {name: self.optimizer.state[weight]["sum"] for name, weight in self.weights.items()}
