@@ -29,7 +29,8 @@ MKG_BUILDER = (
 """From the entry point to the core: a module imports only what stands behind it."""
 
 VLKGE = (
-    "__main__", "cli", "train", "trainer", "objective", "candidates", "predict", "gap", "evaluate", "run", "counting",
+    "__main__", "cli", "train", "trainer", "objective", "candidates", "reasoning", "query_benchmark",
+    "query_language", "tasks", "predict", "gap", "evaluate", "run", "counting",
     "queries", "protocol", "ranking", "negatives", "losses", "model", "vectors", "keys", "scorers", "comparisons",
     "sampled", "fusion", "encode", "published", "features", "encoders_joined", "encoders_open_clip",
     "encoders_transformers", "encoders_plain", "encoders", "model_folder", "pretrained", "dataset", "tables",
