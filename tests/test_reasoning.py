@@ -81,3 +81,15 @@ def test_a_mistake_is_one_line(room: Path, arguments: tuple[str, ...], said: str
     done = vlkge("query", RUN, *arguments, cwd=room)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert said in done.stderr
+
+
+def test_a_run_is_a_classifier_beside_baselines(room: Path) -> None:
+    found = told("classify", RUN, "--seed", 7, cwd=room)
+    assert found == told("classify", RUN, "--seed", 7, cwd=room)
+    assert (found["split"], found["negatives_seed"], found["protocol"]["name"]) == ("test", 7, "classification")
+    assert found["triples"]["isCreatedByArtist"]["triples"] == 4
+    assert found["entities"]["isCreatedByArtist"]["classes"] == 3
+    done = vlkge("classify", RUN, cwd=room)
+    for word in ("AUC", "frequent accuracy", "macro F1", "majority accuracy"):
+        assert word in done.stdout
+    assert vlkge("classify", RUN, "--split", "validation", cwd=room).returncode == 2

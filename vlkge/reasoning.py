@@ -1,4 +1,4 @@
-"""What a run answers to questions over several facts, and how well: its model put to the tasks."""
+"""A run put to the tasks: questions over several facts, and how well they are answered; classification."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mkg_builder.errors import UnknownNameError
 from vlkge.errors import RunError
-from vlkge.evaluate import ModelScores
+from vlkge.evaluate import FrequencyScores, ModelScores
 from vlkge.query_benchmark import MOST_ANSWERS, SHAPES, QuestionMaker, ShapeResult, measure
 from vlkge.query_language import Binder, Query, Term
 from vlkge.run import Run
+from vlkge.tasks.classification import VERSION, classify_entities, classify_triples
 from vlkge.tasks.multi_hop import Node, Norm, ScoredTruth, Solved, solve_either
 
 
@@ -176,3 +177,21 @@ def identify(run: Run) -> dict[str, Any]:
     said = {"name": dataset.name, "version": dataset.version, "revision": dataset.revision}
     said |= {"content_sha256": dataset.content_sha256, "setting": dataset.setting}
     return {"dataset": said, "seed": run.experiment.training.seed}
+
+
+def classify(run: Run, split: str, seed: int) -> dict[str, Any]:
+    """A run as a classifier of triples and of entities, with what the numbers depend on.
+
+    Raises:
+        UnknownNameError, UsageError, RunError: as `vlkge.tasks.classification` says.
+    """
+    dataset = run.dataset
+    scores = ModelScores(run.load_model(), torch.arange(len(dataset.entities)))
+    triples = classify_triples(dataset, split, scores, FrequencyScores(dataset), seed)
+    entities = classify_entities(dataset, split, scores)
+    return {
+        "triples": {name or "all": asdict(found) for name, found in triples.items()},
+        "entities": {name: asdict(found) for name, found in entities.items()},
+        "split": split, "protocol": {"name": "classification", "version": VERSION}, "negatives_seed": seed,
+        **identify(run),
+    }  # fmt: skip

@@ -7,7 +7,7 @@ import typer
 
 from mkg_builder import terminal
 from mkg_builder.errors import UsageError
-from vlkge.cli.options import AsJson, Quiet, RunFolder
+from vlkge.cli.options import AsJson, Quiet, RunFolder, Split
 
 if TYPE_CHECKING:
     from vlkge.query_benchmark import ShapeResult
@@ -74,6 +74,38 @@ def query(
     terminal.show_table(str(asked), ("rank", "label", "entity", "score", "through", "stated"), rows)
     if not quiet:
         terminal.note("score: between 0 and 1; stated: of the facts that it rests on, those that train states")
+
+
+@app.command(epilog="Example: vlkge classify runs/demo --split test")
+def classify(
+    run: RunFolder,
+    split: Split = "test",
+    seed: Annotated[int, typer.Option(min=0, help="Of the false triples.")] = 42,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell true triples from false ones, and name the one tail of unseen entities."""
+    from vlkge.reasoning import classify as classify_run
+    from vlkge.run import load_run
+
+    found = classify_run(load_run(run), split, seed)
+    if as_json:
+        terminal.show_json(found)
+        return
+    title = f"{found['dataset']['name']} {found['dataset']['version']}, {split} split"
+    rows = [
+        (name, r["triples"], r["accuracy"], r["auc"], r["frequent"])
+        for name, r in found["triples"].items()
+    ]  # fmt: skip
+    columns = ("relation", "triples", "accuracy", "AUC", "frequent accuracy")
+    terminal.show_table(f"True or false: {title}", columns, rows)
+    named = ("relation", "entities", "classes", "accuracy", "macro F1", "majority accuracy", "majority macro F1")
+    terminal.show_table(f"Which tail: {title}", named, [(name, *r.values()) for name, r in found["entities"].items()])
+    if not quiet:
+        terminal.note(
+            f"protocol classification {found['protocol']['version']}: a false triple of the right type for each "
+            f"true one, drawn by seed {seed}; thresholds of validation; seed of the run {found['seed']}"
+        )
 
 
 def _show_benchmark(
