@@ -170,12 +170,13 @@ class Evaluator:
         if not self.groups:
             raise RunError(f"no {split} triple of {dataset.name} is of a relation that is evaluated")
         known = {d: protocol.known(dataset, d) for d in protocol.directions(dataset)}
+        asked = [tensor for group in self.groups for tensor in (group.anchors, group.candidates)]
+        self._entities: Tensor = torch.unique(torch.cat(asked))
         self._batches = make_batches(self.groups, known, dataset.tie_order, scores_at_once)
 
     def entities(self) -> Tensor:
         """Every entity that is asked about or competes, sorted."""
-        asked = [tensor for group in self.groups for tensor in (group.anchors, group.candidates)]
-        return torch.unique(torch.cat(asked))  # type: ignore[no-any-return]
+        return self._entities
 
     def rank(self, scores: CandidateScores) -> list[Ranks]:
         """The ranks of each group's targets."""

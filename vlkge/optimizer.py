@@ -38,9 +38,8 @@ class RowAdagrad(torch.optim.Optimizer):
             _add(weight, total, gradient, rate)
             return
         rows, values = _distinct(gradient)
-        for part in range(0, len(rows), ROWS_AT_ONCE if not weight.is_cuda else max(1, len(rows))):
-            chosen = rows[part : part + ROWS_AT_ONCE] if not weight.is_cuda else rows
-            some = values[part : part + len(chosen)]
+        at_once = len(rows) if weight.is_cuda else ROWS_AT_ONCE
+        for chosen, some in zip(*(torch.split(part, at_once or 1) for part in (rows, values)), strict=True):
             new_weight, new_total = weight[chosen], total[chosen]
             _add(new_weight, new_total, some, rate)
             weight.index_copy_(0, chosen, new_weight)

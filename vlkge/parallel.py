@@ -79,7 +79,7 @@ class Group:
         return bool(self.sum(torch.tensor(int(gradient.is_sparse))))
 
     def _gather_rows(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor:
-        rows = gradient._indices()[0] if gradient.is_sparse else torch.zeros(0, dtype=torch.int64)
+        rows = gradient._indices()[0] if gradient.is_sparse else parameter.new_zeros(0, dtype=torch.int64)
         values = gradient._values() if gradient.is_sparse else parameter.new_zeros(0, *parameter.shape[1:])
         counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
         dist.all_gather(counts, torch.tensor([len(rows)]))
