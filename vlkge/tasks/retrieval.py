@@ -139,14 +139,14 @@ class ListMetrics:
         precision: per attribute, the mean share of the list that shares the query's value.
         mean_precision_average: of the attributes' `precision_average`.
         attribute_diversity: the mean share of attributes in which two things of a list share nothing.
-        cosine_diversity: the mean of 1 - cosine of two things of a list.
+        cosine_diversity: the mean of 1 - cosine of two things of a list; None where no list has two with a vector.
     """
 
     precision_average: dict[str, float]
     precision: dict[str, float]
     mean_precision_average: float
     attribute_diversity: float
-    cosine_diversity: float
+    cosine_diversity: float | None
 
 
 def judge(queries: Tensor, lists: Tensor, attributes: Sequence[Attribute], vectors: Tensor) -> ListMetrics:
@@ -168,7 +168,7 @@ def judge(queries: Tensor, lists: Tensor, attributes: Sequence[Attribute], vecto
     names = [attribute.name for attribute in attributes]
     return ListMetrics(
         dict(zip(names, precisions.tolist(), strict=True)), dict(zip(names, shares.tolist(), strict=True)),
-        precisions.mean().item(), differing.item(), cosine.item(),
+        precisions.mean().item(), differing.item(), None if cosine.isnan() else cosine.item(),
     )  # fmt: skip
 
 
