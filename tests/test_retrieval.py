@@ -70,6 +70,13 @@ def test_an_approximate_search_finds_nearly_all_of_the_exact_one() -> None:
     torch.testing.assert_close(cosines, torch.cosine_similarity(pool[:100, None], pool[found], dim=-1))
 
 
+def test_a_long_list_is_filled_exactly_where_the_clusters_hold_too_few() -> None:
+    pytest.importorskip("faiss")
+    pool = random_vectors(500, 16, 0)
+    found, _ = nearest_approximately(pool[:3], pool, 499, torch.arange(3))
+    assert found.tolist() == nearest(pool[:3], pool, 499, torch.arange(3))[0].tolist()
+
+
 def test_without_faiss_its_installation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(UsageError, match=r"pip install 'vlkge\[faiss\]'"):
