@@ -18,7 +18,7 @@ from tests.tiny_release import picture_bytes, write_manifest, write_tiny_release
 from tests.vlkge_contracts import make_dataset
 from vlkge.errors import FeaturesError
 from vlkge.named_numbers import read_number
-from vlkge.probe import choose_relations, relation_task, run_task
+from vlkge.probe import _members, choose_relations, relation_task, run_task
 from vlkge.tasks.linear_probe import PROTOCOLS, Examples, find_protocol, measure, train_probe
 from vlkge.tasks.targets import Classes, Labels, Number
 
@@ -176,6 +176,13 @@ def test_an_answer_that_train_does_not_have_counts_as_wrong_and_an_artwork_witho
     result = run_task(task, torch.randn(len(dataset.entities), 3), replace(STRICT, epochs=1), 0, lambda *_: None)
     assert (result.answers, result.examples["test"]) == (1, 9)
     assert result.metrics["accuracy"] == result.baseline["accuracy"] == pytest.approx(8 / 9)
+
+
+def test_an_entity_of_several_splits_is_an_example_of_the_first_alone() -> None:
+    both = ("artwork:1", "by", "artist:a"), ("artwork:1", "by", "artist:b")
+    dataset = make_dataset({"train": [both[0]], "test": [both[1], ("artwork:2", "by", "artist:a")]})
+    members = {split: mine.nonzero()[:, 0].tolist() for split, mine in _members(dataset).items()}
+    assert members == {"train": [2], "validation": [], "test": [3]}
 
 
 def test_what_cannot_be_asked_is_refused_by_name() -> None:
