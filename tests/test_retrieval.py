@@ -14,7 +14,7 @@ from mkg_builder.errors import DataError, UnknownNameError, UsageError
 from tests.test_vlkge_cli import told, vlkge
 from tests.vlkge_contracts import make_dataset, make_features
 from vlkge.config import Experiment
-from vlkge.entity_vectors import encoded_vectors
+from vlkge.entity_vectors import encoded_vectors, vectors_of_type
 from vlkge.model import build_model
 from vlkge.retrieve import Request, by_cosine, by_relation, choose_attributes, choose_type, related, retrieve
 from vlkge.tasks import retrieval
@@ -132,6 +132,13 @@ def test_relations_to_another_type_are_attributes_and_years_are_periods() -> Non
         choose_attributes(DATASET, "artwork", ["hasStile"])
     with pytest.raises(UnknownNameError, match="'artwork'"):
         choose_type(DATASET, "artworks")
+
+
+def test_a_type_without_pictures_is_compared_by_its_texts() -> None:
+    features = {**FEATURES, "text": make_features(DATASET, "text", ["style:cubism"], 3)}
+    assert vectors_of_type(DATASET, features, "artwork").source == "image vectors of seeded"
+    assert vectors_of_type(DATASET, features, "style").source == "text vectors of seeded"
+    assert vectors_of_type(DATASET, features, "year") is None
 
 
 def test_a_retriever_that_knows_the_attributes_beats_the_random_order() -> None:
