@@ -14,7 +14,7 @@ from mkg_builder.errors import DataError, UnknownNameError, UsageError
 from tests.test_vlkge_cli import told, vlkge
 from tests.vlkge_contracts import make_dataset, make_features
 from vlkge.config import Experiment
-from vlkge.entity_vectors import encoded_vectors, vectors_of_type
+from vlkge.entity_vectors import encoded_vectors, fused_vectors, vectors_of_type
 from vlkge.model import build_model
 from vlkge.retrieve import Request, by_cosine, by_relation, choose_attributes, choose_type, related, retrieve
 from vlkge.tasks import retrieval
@@ -187,6 +187,14 @@ def test_a_relations_scorer_lists_its_likeliest_tails() -> None:
         assert scores[row].tolist() == pytest.approx([one_by_one[i] for i in order], rel=1e-4)
     with pytest.raises(UsageError, match="those that do: isRelatedTo"):
         by_relation(run, "hasStyle")
+
+
+def test_a_run_has_fused_vectors_of_those_alone_of_which_it_knows_something() -> None:
+    run = Trained()
+    fused = fused_vectors(run)
+    assert [DATASET.entities[i] for i in fused.present.nonzero()[:, 0]] == WORKS
+    assert torch.equal(fused.vectors, run.load_model().represent_all(torch.arange(len(DATASET.entities))))
+    assert fused.source == "fused vectors of run (image)"
 
 
 def test_the_nearest_of_one_entity_say_what_they_share() -> None:
