@@ -27,24 +27,33 @@ class EntityVectors:
     present: Tensor
 
 
-def encoded_vectors(dataset: Dataset, features: Features, modality: Modality | None = None) -> EntityVectors:
+def encoded_vectors(dataset: Dataset, features: Features, modality: Modality) -> EntityVectors:
     """An encoder's vectors.
+
+    Raises:
+        UsageError: the features do not hold this modality.
+    """
+    if modality not in features:
+        raise UsageError(f"there are no {modality} vectors; these features hold: {', '.join(features) or 'none'}")
+    vectors, present = features[modality].align(dataset.entities)
+    source = f"{modality} vectors of {features[modality].info.spec}"
+    return EntityVectors(source, torch.from_numpy(vectors), torch.from_numpy(present))
+
+
+def vectors_of_type(dataset: Dataset, features: Features, kind: str | None) -> EntityVectors | None:
+    """An encoder's vectors: of pictures where an entity of the type has one, else of texts, else None.
 
     Args:
         dataset: the graph.
         features: the encoders' vectors by modality.
-        modality: which; default: image where there is one.
-
-    Raises:
-        UsageError: the features do not hold this modality, or none at all.
+        kind: an entity type; None: any.
     """
-    chosen = modality or ("image" if "image" in features else "text")
-    if chosen not in features:
-        raise UsageError(f"there are no {chosen} vectors; these features hold: {', '.join(sorted(features)) or 'none'}")
-    vectors, present = features[chosen].align(dataset.entities)
-    return EntityVectors(
-        f"{chosen} vectors of {features[chosen].info.spec}", torch.from_numpy(vectors), torch.from_numpy(present)
-    )
+    mine = torch.tensor([kind in (None, one) for one in dataset.types])
+    for modality in features:
+        found = encoded_vectors(dataset, features, modality)
+        if bool((found.present & mine).any()):
+            return found
+    return None
 
 
 def fused_vectors(run: Run) -> EntityVectors:

@@ -26,3 +26,10 @@ def read_numbers(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """The numbers of texts [n], NaN where one is none, float64 [n]; and which are spans, bool [n]."""
     read = [read_number(text) or (float("nan"), False) for text in texts]
     return torch.tensor([number for number, _ in read], dtype=torch.float64), torch.tensor([s for _, s in read]).bool()
+
+
+def label_numbers(labels: Sequence[str], entities: Tensor) -> tuple[Tensor, Tensor]:
+    """As `read_numbers`, of the labels of entities [n], each of which is read once."""
+    distinct, places = torch.unique(entities, return_inverse=True)
+    numbers, spans = read_numbers([labels[entity] for entity in distinct.tolist()])
+    return numbers[places], spans[places]

@@ -14,7 +14,7 @@ from vlkge.dataset import Dataset
 from vlkge.entity_vectors import EntityVectors
 from vlkge.errors import DatasetError, FeaturesError
 from vlkge.evaluate import describe_dataset
-from vlkge.named_numbers import MOSTLY, read_numbers
+from vlkge.named_numbers import MOSTLY, label_numbers, read_numbers
 from vlkge.tasks.linear_probe import Examples, ProbeProtocol, measure, train_probe
 from vlkge.tasks.targets import Classes, Labels, Number, Target
 
@@ -98,7 +98,7 @@ def relation_task(dataset: Dataset, present: Tensor, relation: str, protocol: Pr
     pairs = {split: triples[triples[:, 1] == index][:, [0, 2]] for split, triples in dataset.triples.items()}
     pairs = {split: found[present[found[:, 0]]] for split, found in pairs.items()}
     _require(pairs, relation)
-    numbers, spans = read_numbers([dataset.labels[tail] for tail in pairs["train"][:, 1].tolist()])
+    numbers, spans = label_numbers(dataset.labels, pairs["train"][:, 1])
     if (numbers.isfinite() & ~spans).double().mean() >= MOSTLY:
         return number_task(dataset, pairs, relation, protocol)
     heads, tails = pairs["train"].unbind(1)
@@ -119,7 +119,7 @@ def number_task(dataset: Dataset, pairs: Mapping[str, Tensor], name: str, protoc
     """
     splits = {}
     for split, found in pairs.items():
-        numbers, _ = read_numbers([dataset.labels[tail] for tail in found[:, 1].tolist()])
+        numbers, _ = label_numbers(dataset.labels, found[:, 1])
         splits[split] = Examples(found[numbers.isfinite(), 0], numbers[numbers.isfinite()].float())
     _require({split: part.rows for split, part in splits.items()}, name)
     return Task(name, Number(splits["train"].answers, protocol.scaling), splits)
@@ -176,7 +176,9 @@ def describe(dataset: Dataset, vectors: EntityVectors, protocol: ProbeProtocol, 
 def _require(parts: Mapping[str, Tensor], name: str) -> None:
     for split in ("train", "test"):
         if not len(parts[split]):
-            raise FeaturesError(f"no {split} example of {name} has a vector, so there is nothing to read it off")
+            raise FeaturesError(
+                f"no {split} example of {name} has a vector to read it off; another --modality may have"
+            )
 
 
 def _places(known: Tensor, tails: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from mkg_builder.errors import DataError, UnknownNameError, UsageError
 from vlkge.dataset import Dataset
 from vlkge.entity_vectors import EntityVectors
 from vlkge.evaluate import ModelScores, describe_dataset
-from vlkge.named_numbers import MOSTLY, read_numbers
+from vlkge.named_numbers import MOSTLY, label_numbers
 from vlkge.protocol import all_triples
 from vlkge.run import Run
 from vlkge.tasks.retrieval import Attribute, ListMetrics, best, judge, nearest, nearest_approximately
@@ -77,10 +78,10 @@ class RetrievalResult:
         """The same as a JSON object."""
         return {**self.about, **asdict(self.metrics), "baselines": {"random": asdict(self.random)}}
 
-    def rows(self) -> list[tuple[str, str, float, float]]:
+    def rows(self) -> list[tuple[str, str, float | None, float | None]]:
         """A row per attribute and metric, then those over all."""
         ours, other, k = self.metrics, self.random, self.about["k"]
-        rows = [
+        rows: list[tuple[str, str, float | None, float | None]] = [
             (name, f"AP@{k}", value, other.precision_average[name]) for name, value in ours.precision_average.items()
         ]
         rows += [(name, f"P@{k}", value, other.precision[name]) for name, value in ours.precision.items()]
@@ -147,15 +148,13 @@ def choose_attributes(dataset: Dataset, kind: str, names: list[str] | None = Non
 
     Raises:
         UnknownNameError: no relation has a name that is given.
-        UsageError: a relation that is named starts at another type, or none starts at this one.
+        UsageError: a relation that is named starts at another type.
     """
     chosen = [name for name, info in sorted(dataset.relation_info.items()) if info.domain == kind != info.range]
     for name in names or ():
         dataset.relation_index(name)
         if dataset.relation_info[name].domain != kind:
             raise UsageError(f"{name} starts at {dataset.relation_info[name].domain}, not at {kind}")
-    if not (names or chosen):
-        raise UsageError(f"no relation leads from {kind} to another type, so nothing says what is relevant")
     triples = all_triples(dataset)
     return [
         _attribute(dataset, triples[triples[:, 1] == dataset.relation_index(name)], name) for name in names or chosen
@@ -178,8 +177,14 @@ def retrieve(
         request: whose lists, of what, how long.
 
     Raises:
+        UnknownNameError: no such split.
+        UsageError: there are no attributes.
         DataError: fewer than three entities, or none of the split, can be judged.
     """
+    if not attributes:
+        raise UsageError(f"no relation leads from {request.kind} to another type, so nothing says what is relevant")
+    if request.split not in dataset.triples:
+        raise UnknownNameError("split", request.split, dataset.triples)
     everything = _known(dataset, retriever.present, attributes, request.kind)
     of_split = torch.isin(everything, torch.unique(dataset.triples[request.split][:, 0]))
     asked, pool = everything[of_split], everything[of_split] if request.pool == "split" else everything
@@ -192,7 +197,7 @@ def retrieve(
     lists, _ = retriever.find(asked, pool, k)
     random = _random_lists(asked, pool, k, request.seed)
     about = {**asdict(request), "k": k, "queries": len(asked), "candidates": len(pool), "retriever": retriever.name,
-             "diversity_of": space.source, "dataset": describe_dataset(dataset)}  # fmt: skip
+             "diversity_by": space.source, "dataset": describe_dataset(dataset)}  # fmt: skip
     metrics, by_chance = (judge(asked, found, attributes, space.vectors) for found in (lists, random))
     return RetrievalResult(metrics, by_chance, about)
 
@@ -231,7 +236,7 @@ def _known(dataset: Dataset, present: Tensor, attributes: list[Attribute], kind:
 
 def _attribute(dataset: Dataset, triples: Tensor, name: str) -> Attribute:
     heads, tails = triples[triples[:, 0].argsort(stable=True)][:, [0, 2]].unbind(1)
-    numbers, _ = read_numbers([dataset.labels[tail] for tail in tails.tolist()])
+    numbers, _ = label_numbers(dataset.labels, tails)
     if numbers.isfinite().double().mean() >= MOSTLY:
         read = numbers.isfinite()
         return Attribute(name, heads[read].contiguous(), (numbers[read] / PERIOD).floor().long())
@@ -246,8 +251,7 @@ def _own_places(asked: Tensor, pool: Tensor) -> Tensor:
 
 def _random_lists(asked: Tensor, pool: Tensor, k: int, seed: int) -> Tensor:
     """For each [q] some k of the pool in random order, itself not among them, [q, k]."""
-    generator = torch.Generator().manual_seed(seed)
+    generator, size = np.random.default_rng(seed), len(pool) - 1
     own = _own_places(asked, pool)[:, None]
-    size = len(pool) - 1
-    drawn = torch.stack([torch.randperm(size, generator=generator)[:k] for _ in asked])
+    drawn = torch.from_numpy(np.stack([generator.choice(size, k, replace=False) for _ in asked]))
     return pool[drawn + (drawn >= own.where(own >= 0, size))]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from vlkge.encoders import Modality
     from vlkge.entity_vectors import EntityVectors
     from vlkge.model import Features
+    from vlkge.retrieve import Related
+    from vlkge.run import Run
 
 app = typer.Typer()
 
@@ -22,7 +24,7 @@ FeaturesFolder = Annotated[
     Path | None, typer.Option("--features", help="What `vlkge encode` wrote; default: its default place.")
 ]
 ReleaseOrNone = Annotated[
-    str | None, typer.Argument(metavar="[RELEASE]", help="A release folder, or ORG/NAME[@REV]; with --run its own.")
+    str | None, typer.Argument(metavar="[RELEASE]", help="A release folder, or ORG/NAME[@REV]; not with --run.")
 ]
 OfRun = Annotated[Path | None, typer.Option("--run", metavar="RUN", help="The fused vectors of a run instead.")]
 OfModality = Annotated[
@@ -96,12 +98,15 @@ def probe(
 
     place, rules = find_device(device), find_protocol(protocol)
     rules = replace(rules, scaling=scaling or rules.scaling)
-    dataset, vectors, _ = _vectors(release, features, run, modality)
+    dataset, held, trained = _open(release, features, run)
+    names = of or choose_relations(dataset)
+    kind = dataset.relation_info[names[0]].domain if names[0] in dataset.relations else dataset.unseen_type
+    vectors = _vectors(dataset, held, trained, modality, kind)
     folder = find_release(release)[0] if release else None
     tasks = [
         literal_task(dataset, folder, vectors.present, name, rules)
         if folder and name not in dataset.relations else relation_task(dataset, vectors.present, name, rules)
-        for name in of or choose_relations(dataset)
+        for name in names
     ]  # fmt: skip
     on_device = vectors.vectors.to(place)
     with terminal.progress_bar(quiet) as advance:
@@ -141,41 +146,29 @@ def retrieve(
     quiet: Quiet = False,
 ) -> None:
     """Related entities: lists judged by what they share, beside random ones; or the nearest of one entity."""
-    from dataclasses import asdict
-
-    from vlkge.retrieve import (
-        Request,
-        by_cosine,
-        by_relation,
-        choose_attributes,
-        choose_type,
-        related,
-        retrieve,
-    )
-    from vlkge.run import load_run
+    from vlkge.entity_vectors import vectors_of_type
+    from vlkge.retrieve import Request, by_cosine, by_relation, choose_attributes, choose_type, related, retrieve
 
     if relation and (run is None or approximate):
         raise UsageError("--relation asks the scorer of a --run, exactly; leave --approximate out")
-    dataset, vectors, space = _vectors(release, features, run, modality)
-    retriever = by_relation(load_run(run), relation) if run and relation else by_cosine(vectors, approximate)
+    dataset, held, trained = _open(release, features, run)
     if of is not None:
         kind = dataset.types[dataset.entity_index(of)]
     elif relation:
+        dataset.relation_index(relation)
         kind = dataset.relation_info[relation].domain
     else:
         kind = choose_type(dataset, kind)
     attributes = choose_attributes(dataset, kind, attribute)
+    vectors = _vectors(dataset, held, trained, modality, kind)
+    retriever = by_relation(trained, relation) if trained and relation else by_cosine(vectors, approximate)
     if of is not None:
-        found = related(dataset, retriever, attributes, of, top)
-        if as_json:
-            terminal.show_json([asdict(one) for one in found])
-            return
-        terminal.show_table(f"Nearest to {of}", ("rank", "label", "entity", "score", "shares"),
-                            [(r.rank, r.label, r.entity, r.score, ", ".join(r.shares)) for r in found])  # fmt: skip
+        _show_nearest(of, related(dataset, retriever, attributes, of, top), as_json)
         if not quiet:
             terminal.note(retriever.name)
         return
-    result = retrieve(dataset, retriever, space, attributes, Request(kind, split, pool, top, seed))
+    space = vectors_of_type(dataset, held, kind) if trained else vectors
+    result = retrieve(dataset, retriever, space or vectors, attributes, Request(kind, split, pool, top, seed))
     if as_json:
         terminal.show_json(result.to_json())
         return
@@ -183,8 +176,18 @@ def retrieve(
                         ("attribute", "metric", "retrieved", "random order"), result.rows())  # fmt: skip
     if not quiet:
         terminal.note(f"{retriever.name}; {result.about['queries']:,} queries among {result.about['candidates']:,}, "
-                      f"lists of {result.about['k']}; relevant: shares the attribute; diversity of "
-                      f"{space.source}")  # fmt: skip
+                      f"lists of {result.about['k']}; relevant: shares the attribute; diversity by "
+                      f"{result.about['diversity_by']}")  # fmt: skip
+
+
+def _show_nearest(entity: str, found: "list[Related]", as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        terminal.show_json([asdict(one) for one in found])
+        return
+    terminal.show_table(f"Nearest to {entity}", ("rank", "label", "entity", "score", "shares"),
+                        [(r.rank, r.label, r.entity, r.score, ", ".join(r.shares)) for r in found])  # fmt: skip
 
 
 def _load(release: str, features: Path | None) -> tuple["Dataset", "Features"]:
@@ -200,22 +203,31 @@ def _load(release: str, features: Path | None) -> tuple["Dataset", "Features"]:
     return dataset, found
 
 
-def _vectors(
-    release: str | None, features: Path | None, run: Path | None, modality: "Modality | None"
-) -> tuple["Dataset", "EntityVectors", "EntityVectors"]:
-    """The graph, the vectors that are asked about, and those of its encoder, to measure all retrievers by."""
-    from vlkge.entity_vectors import encoded_vectors, fused_vectors
+def _open(release: str | None, features: Path | None, run: Path | None) -> tuple["Dataset", "Features", "Run | None"]:
+    """A release with its features, or a run with its own."""
     from vlkge.run import load_run
 
     if run is not None:
-        if features is not None or modality is not None:
-            raise UsageError("--run brings its own vectors; leave --features and --modality out")
+        if release is not None or features is not None:
+            raise UsageError("--run brings its own graph and vectors; leave RELEASE and --features out")
         trained = load_run(run)
-        fused = fused_vectors(trained)
-        space = encoded_vectors(trained.dataset, trained.features) if trained.features else fused
-        return trained.dataset, fused, space
+        return trained.dataset, trained.features, trained
     if release is None:
         raise UsageError("give a RELEASE, whose encoder's vectors are taken, or --run RUN for a run's")
-    dataset, found = _load(release, features)
-    chosen = encoded_vectors(dataset, found, modality)
-    return dataset, chosen, chosen
+    return *_load(release, features), None
+
+
+def _vectors(
+    dataset: "Dataset", features: "Features", run: "Run | None", modality: "Modality | None", kind: str | None
+) -> "EntityVectors":
+    """A run's vectors, or those of an encoder."""
+    from vlkge.entity_vectors import encoded_vectors, fused_vectors, vectors_of_type
+
+    if run is not None:
+        if modality is not None:
+            raise UsageError("a --run's vectors are fused of all modalities; leave --modality out")
+        return fused_vectors(run)
+    found = encoded_vectors(dataset, features, modality) if modality else vectors_of_type(dataset, features, kind)
+    if found is None:
+        raise UsageError(f"no entity of type {kind} has a vector in these features, neither of a picture nor of a text")
+    return found

@@ -22,7 +22,7 @@ class ProbeProtocol:
         name, version: a change of how changes the version.
         standardise: components to mean 0 and deviation 1 on the train vectors, weights from zero;
             else vectors as they are, weights from the seed.
-        batch_size, learning_rate, epochs: of Adam.
+        batch_size, learning_rate, epochs: of Adam; batches are smaller where an epoch has fewer than `least_steps`.
         patience: stop after so many epochs without a better one; None: never.
         chosen_by: the epoch kept has the least validation loss, or the best validation metric.
         scaling: of numbers, while they are learned.
@@ -32,6 +32,7 @@ class ProbeProtocol:
     version: str
     standardise: bool
     batch_size: int
+    least_steps: int
     learning_rate: float
     epochs: int
     patience: int | None
@@ -41,9 +42,9 @@ class ProbeProtocol:
 
 PROTOCOLS = {
     # the probes are convex: from zero and to the least validation loss, the seed hardly matters
-    "strict": ProbeProtocol("strict", "1", True, 64, 1e-3, 500, 20, "loss", "zscore"),
+    "strict": ProbeProtocol("strict", "1", True, 512, 8, 1e-3, 500, 20, "loss", "zscore"),
     # what the official code does (commit c78994e)
-    "reference": ProbeProtocol("reference", "1", False, 512, 1e-3, 100, None, "metric", "minmax"),
+    "reference": ProbeProtocol("reference", "1", False, 512, 1, 1e-3, 100, None, "metric", "minmax"),
 }
 
 
@@ -111,10 +112,11 @@ def train_probe(
     generator, device = torch.Generator().manual_seed(seed), vectors.device
     train, validation = (Examples(part.rows.to(device), part.answers.to(device)) for part in parts)
     probe = _start(target, vectors, train, protocol, seed)
-    optimiser = torch.optim.Adam(probe.layer.parameters(), lr=protocol.learning_rate)
+    optimiser = torch.optim.Adam(probe.layer.parameters(), lr=protocol.learning_rate, fused=True)
+    size = min(protocol.batch_size, -(-len(train) // protocol.least_steps))
     best, kept, epoch_kept = -torch.inf, copy.deepcopy(probe.layer), 0
     for epoch in range(1, protocol.epochs + 1):
-        for batch in torch.split(torch.randperm(len(train), generator=generator).to(device), protocol.batch_size):
+        for batch in torch.split(torch.randperm(len(train), generator=generator).to(device), size):
             optimiser.zero_grad()
             inputs = (vectors[train.rows[batch]] - probe.shift) * probe.scale
             loss = target.losses(probe.layer(inputs), train.answers[batch]).mean()

@@ -55,9 +55,9 @@ class ZeroShotScores:
     def score(self, direction: Direction, relation: int, anchors: Tensor, candidates: Tensor) -> Tensor:
         """Cosines [q, m]; equal sentences tie exactly."""
         heads, tails = (anchors, candidates) if direction == "tail" else (candidates, anchors)
-        rows, places = torch.unique(self._rows(relation, tails), return_inverse=True)
-        # equal vectors may differ in rounding where they stand in different columns of a product
-        cosines = (self._heads[heads] @ self._sentences[relation].vectors[rows].T)[:, places]
+        rows = self._rows(relation, tails)
+        # in float64 and rounded: equal vectors tie wherever in a product they stand
+        cosines = (self._heads[heads].double() @ self._sentences[relation].vectors[rows].double().T).float()
         if direction == "tail":
             return cosines
         return cosines.masked_fill(~self._present[heads, None], UNKNOWN).T.contiguous()
