@@ -13,13 +13,16 @@ from mkg_builder.errors import UsageError
 from tests import painted
 from tests.test_vlkge_cli import told, vlkge
 from vlkge.additions import find_additions
+from vlkge.config import TrainingConfig
 from vlkge.dataset import load_folder
 from vlkge.encode import encode_release
 from vlkge.errors import FeaturesError, RunError
 from vlkge.evaluate import Evaluator, ModelScores, evaluate_run
 from vlkge.growth import Joined, Plan, join
+from vlkge.negatives import TripleSet
 from vlkge.predict import Outside, Predictor
 from vlkge.protocol import Strict
+from vlkge.rows import _Rivals
 from vlkge.run import Run, load_run
 from vlkge.train import fit
 
@@ -122,6 +125,34 @@ def test_the_new_painter_has_a_vector_after_the_epochs_and_none_before(plain: Jo
     assert (taught.learned, taught.unknown) == ({"artist": 1}, {})
     assert taught.run.parent["unlearned"] == []
     assert plain.run.parent["unlearned"][0] == "artist:painter-07"
+
+
+def test_a_new_vector_does_not_answer_for_everybody(taught: Joined) -> None:
+    dataset, scores = (
+        taught.run.dataset,
+        ModelScores(taught.run.load_model(), torch.arange(len(taught.run.dataset.entities))),
+    )
+    heads = [h for h, r, _ in painted.facts()["test"] if r == "isBy" and not painted.late(h)]
+    tails = torch.tensor([dataset.entity_index(f"artist:painter-{i:02d}") for i in range(painted.PAINTERS)])
+    anchors = torch.tensor([dataset.entity_index(head) for head in heads])
+    first = scores.score("tail", dataset.relation_index("isBy"), anchors, tails).argmax(1)
+    assert (first == 7).double().mean() < 0.1
+
+
+def test_rivals_are_wrong_answers_drawn_as_often_as_a_whole_training_draws_them() -> None:
+    train = torch.tensor([[head, 0, 20 + head % 4] for head in range(20)] + [[20, 0, 21]])
+    owners = torch.zeros(24, dtype=torch.bool)
+    owners[23] = True
+    settings = TrainingConfig(negatives=2)
+    rivals = _Rivals(train, owners, TripleSet(train, 24, 1), 1, settings, both=False)
+    parts = rivals.draw(torch.Generator().manual_seed(0), 3)
+    positives = torch.cat([positives for positives, _ in parts])
+    assert len(positives) == round(2 * 1 / 4 * 16)  # 16 triples name nobody new; one of 4 answers is new, 2 are drawn
+    assert not (positives[:, 2] == 23).any()
+    assert all((one.entities == 23).all() and one.valid.all() and not one.heads.any() for _, one in parts)
+    everything = TripleSet(torch.cartesian_prod(torch.arange(24), torch.tensor([0]), torch.arange(24)), 24, 1)
+    rivals = _Rivals(train, owners, everything, 1, settings, both=False)
+    assert not any(one.valid.any() for _, one in rivals.draw(torch.Generator().manual_seed(0), 3))
 
 
 def test_a_joined_run_evaluates_predicts_and_explains_like_any_other(taught: Joined, tmp_path: Path) -> None:
