@@ -12,12 +12,13 @@ import torch
 from mkg_builder.errors import UsageError
 from tests import painted
 from tests.test_vlkge_cli import told, vlkge
-from vlkge.additions import find_additions
+from vlkge.additions import find_additions, merge_features
 from vlkge.config import TrainingConfig
 from vlkge.dataset import load_folder
 from vlkge.encode import encode_release
 from vlkge.errors import FeaturesError, RunError
 from vlkge.evaluate import Evaluator, ModelScores, evaluate_run
+from vlkge.features import load_features
 from vlkge.growth import Joined, Plan, join
 from vlkge.negatives import TripleSet
 from vlkge.predict import Outside, Predictor
@@ -262,9 +263,6 @@ def test_what_does_not_only_add_is_refused_with_counts(room: Room, version: str,
 
 
 def test_a_changed_picture_is_refused_and_rounding_is_not(room: Room) -> None:
-    from vlkge.additions import merge_features
-    from vlkge.features import load_features
-
     old, new = room.run.features, load_features(room.features)
     before, after = room.run.dataset, load_folder(room.new)
     vectors = new["image"].vectors.copy()
@@ -278,6 +276,16 @@ def test_a_changed_picture_is_refused_and_rounding_is_not(room: Room) -> None:
         else:
             with pytest.raises(UsageError, match="1 image vectors changed"):
                 merge_features(old, given, before, after)
+
+
+@pytest.mark.parametrize("came", [True, False])
+def test_a_text_that_came_or_went_is_a_change(room: Room, came: bool) -> None:
+    old, new = room.run.features["text"], load_features(room.features)["text"]
+    less = replace(old, ids=old.ids[1:], vectors=old.vectors[1:]) if came else old
+    fewer = [place for place, entity in enumerate(new.ids) if came or entity != old.ids[0]]
+    given = replace(new, ids=tuple(new.ids[place] for place in fewer), vectors=new.vectors[fewer])
+    with pytest.raises(UsageError, match="1 text vectors changed"):
+        merge_features({"text": less}, {"text": given}, room.run.dataset, load_folder(room.new))
 
 
 def test_features_of_another_encoder_are_refused_with_what_to_type(room: Room) -> None:
