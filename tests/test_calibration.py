@@ -99,11 +99,11 @@ def test_no_other_sigmoid_has_a_smaller_cross_entropy() -> None:
 
 
 def test_the_expected_error_is_that_of_a_count_by_hand() -> None:
-    likely = torch.tensor([[0.95, 0.05], [0.93, 0.07], [0.35, 0.65], [0.8, 0.2]], dtype=torch.float64)
+    likely = torch.tensor([[0.95, 0.05], [0.93, 0.07], [0.35, 0.65], [0.8, 0.1]], dtype=torch.float64)
     true = torch.tensor([[True, False], [False, True], [False, True], [False, True]])
     known = torch.tensor([[False] * 2, [False] * 2, [False] * 2, [True, False]])
     asked = Asked(likely, true, known)
-    by_hand = (abs(0.95 + 0.93 - 1) + abs(0.65 - 1) + abs(0.2 - 1)) / 4  # the last one's first answer is known
+    by_hand = (abs(0.95 + 0.93 - 1) + abs(0.65 - 1) + abs(0.1 - 1)) / 4  # the last one's first answer is known
     assert expected_error(likely, asked) == pytest.approx(by_hand)
 
 
