@@ -95,7 +95,8 @@ def train_run(folder: Path, release: Path, features: Path, epochs: int = 30, *se
     """A run on a release, its features made where there are none."""
     if not features.exists():
         encode_release(release, ENCODERS, features)
-    options = [f"dataset={release}", f"features={features}", "model.dim=16", "training.batch_size=64", *settings]
+    options = [f"dataset={release}", f"features={features}", "model.dim=16", "training.batch_size=64",
+               "training.validate_every=5", *settings]  # fmt: skip
     dataset = load_folder(release)
     run = create_run(folder, resolve(load_experiment(None, options), dataset), dataset)
     list(fit(run, epochs))

@@ -12,14 +12,18 @@ import torch
 from mkg_builder.errors import UsageError
 from tests import painted
 from tests.test_vlkge_cli import told, vlkge
-from vlkge.additions import find_additions
+from vlkge.additions import find_additions, merge_features
+from vlkge.config import TrainingConfig
 from vlkge.dataset import load_folder
 from vlkge.encode import encode_release
 from vlkge.errors import FeaturesError, RunError
 from vlkge.evaluate import Evaluator, ModelScores, evaluate_run
+from vlkge.features import load_features
 from vlkge.growth import Joined, Plan, join
+from vlkge.negatives import TripleSet
 from vlkge.predict import Outside, Predictor
 from vlkge.protocol import Strict
+from vlkge.rows import _Rivals
 from vlkge.run import Run, load_run
 from vlkge.train import fit
 
@@ -122,6 +126,34 @@ def test_the_new_painter_has_a_vector_after_the_epochs_and_none_before(plain: Jo
     assert (taught.learned, taught.unknown) == ({"artist": 1}, {})
     assert taught.run.parent["unlearned"] == []
     assert plain.run.parent["unlearned"][0] == "artist:painter-07"
+
+
+def test_a_new_vector_does_not_answer_for_everybody(taught: Joined) -> None:
+    dataset, scores = (
+        taught.run.dataset,
+        ModelScores(taught.run.load_model(), torch.arange(len(taught.run.dataset.entities))),
+    )
+    heads = [h for h, r, _ in painted.facts()["test"] if r == "isBy" and not painted.late(h)]
+    tails = torch.tensor([dataset.entity_index(f"artist:painter-{i:02d}") for i in range(painted.PAINTERS)])
+    anchors = torch.tensor([dataset.entity_index(head) for head in heads])
+    first = scores.score("tail", dataset.relation_index("isBy"), anchors, tails).argmax(1)
+    assert (first == 7).double().mean() < 0.1
+
+
+def test_rivals_are_wrong_answers_drawn_as_often_as_a_whole_training_draws_them() -> None:
+    train = torch.tensor([[head, 0, 20 + head % 4] for head in range(20)] + [[20, 0, 21]])
+    owners = torch.zeros(24, dtype=torch.bool)
+    owners[23] = True
+    settings = TrainingConfig(negatives=2)
+    rivals = _Rivals(train, owners, TripleSet(train, 24, 1), 1, settings, both=False)
+    parts = rivals.draw(torch.Generator().manual_seed(0), 3)
+    positives = torch.cat([positives for positives, _ in parts])
+    assert len(positives) == round(2 * 1 / 4 * 16)  # 16 triples name nobody new; one of 4 answers is new, 2 are drawn
+    assert not (positives[:, 2] == 23).any()
+    assert all((one.entities == 23).all() and one.valid.all() and not one.heads.any() for _, one in parts)
+    everything = TripleSet(torch.cartesian_prod(torch.arange(24), torch.tensor([0]), torch.arange(24)), 24, 1)
+    rivals = _Rivals(train, owners, everything, 1, settings, both=False)
+    assert not any(one.valid.any() for _, one in rivals.draw(torch.Generator().manual_seed(0), 3))
 
 
 def test_a_joined_run_evaluates_predicts_and_explains_like_any_other(taught: Joined, tmp_path: Path) -> None:
@@ -231,9 +263,6 @@ def test_what_does_not_only_add_is_refused_with_counts(room: Room, version: str,
 
 
 def test_a_changed_picture_is_refused_and_rounding_is_not(room: Room) -> None:
-    from vlkge.additions import merge_features
-    from vlkge.features import load_features
-
     old, new = room.run.features, load_features(room.features)
     before, after = room.run.dataset, load_folder(room.new)
     vectors = new["image"].vectors.copy()
@@ -247,6 +276,16 @@ def test_a_changed_picture_is_refused_and_rounding_is_not(room: Room) -> None:
         else:
             with pytest.raises(UsageError, match="1 image vectors changed"):
                 merge_features(old, given, before, after)
+
+
+@pytest.mark.parametrize("came", [True, False])
+def test_a_text_that_came_or_went_is_a_change(room: Room, came: bool) -> None:
+    old, new = room.run.features["text"], load_features(room.features)["text"]
+    less = replace(old, ids=old.ids[1:], vectors=old.vectors[1:]) if came else old
+    fewer = [place for place, entity in enumerate(new.ids) if came or entity != old.ids[0]]
+    given = replace(new, ids=tuple(new.ids[place] for place in fewer), vectors=new.vectors[fewer])
+    with pytest.raises(UsageError, match="1 text vectors changed"):
+        merge_features({"text": less}, {"text": given}, room.run.dataset, load_folder(room.new))
 
 
 def test_features_of_another_encoder_are_refused_with_what_to_type(room: Room) -> None:

@@ -13,6 +13,7 @@ from vlkge.calibration import (
     FILE,
     Asked,
     RelationCalibration,
+    _fit,
     ask,
     calibrate,
     calibrate_run,
@@ -21,7 +22,11 @@ from vlkge.calibration import (
     fit_temperature,
     single_valued,
 )
+from vlkge.config import ModelConfig
+from vlkge.evaluate import ModelScores
+from vlkge.model import build_model
 from vlkge.predict import Predictor
+from vlkge.protocol import Strict
 from vlkge.run import Run, load_run
 
 
@@ -30,6 +35,10 @@ def run(tmp_path_factory) -> Run:
     place = tmp_path_factory.mktemp("calibration")
     release = painted.write_release(place / "release", "1.0.0", whole=True)
     return painted.train_run(place / "run", release, place / "features", 6)
+
+
+def all_scores(run: Run) -> ModelScores:
+    return ModelScores(run.load_model(), torch.arange(len(run.dataset.entities)))
 
 
 def drawn(queries: int, temperature: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,7 +99,7 @@ def test_no_other_sigmoid_has_a_smaller_cross_entropy() -> None:
 
 
 def test_the_expected_error_is_that_of_a_count_by_hand() -> None:
-    likely = torch.tensor([[0.95, 0.05], [0.93, 0.07], [0.35, 0.65], [0.9, 0.1]], dtype=torch.float64)
+    likely = torch.tensor([[0.95, 0.05], [0.93, 0.07], [0.35, 0.65], [0.8, 0.1]], dtype=torch.float64)
     true = torch.tensor([[True, False], [False, True], [False, True], [False, True]])
     known = torch.tensor([[False] * 2, [False] * 2, [False] * 2, [True, False]])
     asked = Asked(likely, true, known)
@@ -117,15 +126,36 @@ def test_a_relation_is_single_valued_when_no_head_has_two_tails_or_the_graph_say
 
 
 def test_what_validation_states_is_asked_and_what_train_states_is_known(run: Run) -> None:
-    predictor = Predictor(run)
     relation = run.dataset.relation_index("isBy")
-    asked = ask(run.dataset, "validation", relation, predictor._scores)
+    asked = ask(run.dataset, "validation", relation, all_scores(run))
     assert asked is not None
     assert (len(asked.scores), int(asked.true.sum()), int(asked.known.sum())) == (20, 20, 0)
     stated = [tail for head, name, tail in painted.facts()["validation"] if name == "isBy"]
-    candidates = predictor.candidates(relation)
+    candidates = Strict().candidates(run.dataset, "validation", relation, "tail")
     found = [run.dataset.entities[candidates[row.nonzero()[0, 0]]] for row in asked.true]
     assert found == sorted(stated)
+
+
+def test_what_an_earlier_split_states_is_known_and_what_a_later_one_states_is_not_looked_at() -> None:
+    facts = [(f"artist:{i}", "knows", f"artist:{i + 1}") for i in range(4)]
+    more = {split: [("artist:0", "knows", f"artist:{i}")] for split, i in (("validation", 2), ("test", 3))}
+    dataset = make_dataset({"train": facts, **more})
+    model = build_model(ModelConfig(modalities=["structural"], dim=4), dataset, {}, 0)
+    scores, tails = ModelScores(model, torch.arange(5)), {"validation": ([2], [1]), "test": ([3], [1, 2])}
+    for split, (true, known) in tails.items():
+        asked = ask(dataset, split, 0, scores)
+        assert asked is not None
+        candidates = Strict().candidates(dataset, split, 0, "tail").tolist()
+        assert [candidates[i] for i in asked.true[0].nonzero()[:, 0]] == true
+        assert [candidates[i] for i in asked.known[0].nonzero()[:, 0]] == known
+
+
+def test_what_is_known_from_before_is_no_wrong_answer_to_learn_from() -> None:
+    scores, true = torch.tensor([[3.0, 9.0, 0.0], [1.0, 2.0, -1.0]]), torch.tensor([[True, False, False]] * 2)
+    known = torch.tensor([[False, True, False], [False, False, False]])
+    fitted = _fit(Asked(scores, true, known), single=False)
+    expected = fit_sigmoid(torch.tensor([3.0, 0.0, 1.0, 2.0, -1.0]), torch.tensor([True, False, True, False, False]))
+    assert (fitted.scale, fitted.offset) == pytest.approx(expected)
 
 
 def test_the_fit_does_not_look_at_the_test_split(run: Run) -> None:
@@ -134,8 +164,8 @@ def test_the_fit_does_not_look_at_the_test_split(run: Run) -> None:
     by = run.dataset.relation_index("isBy")
     moved = moved[(moved[:, 1] == by) & torch.tensor([run.dataset.types[t] == "artist" for t in moved[:, 2]])]
     other = replace(run.dataset, triples={**run.dataset.triples, "test": moved})
-    scores = Predictor(run)._scores
-    first, second = calibrate(run.dataset, scores)["isBy"], calibrate(other, scores)["isBy"]
+    model = run.load_model()
+    first, second = calibrate(run.dataset, model)["isBy"], calibrate(other, model)["isBy"]
     assert (first.scale, first.queries) == (second.scale, second.queries)
     assert first.error_after != second.error_after
 
@@ -160,28 +190,28 @@ def test_what_may_have_several_tails_is_judged_answer_by_answer(run: Run) -> Non
 
 
 def test_it_is_kept_beside_the_run_and_made_again_when_the_weights_change(run: Run, monkeypatch) -> None:
-    sealed, scores = file_sha256(run.folder / "run.json"), Predictor(run)._scores
-    first = calibrate_run(run, scores)
+    sealed, model = file_sha256(run.folder / "run.json"), run.load_model()
+    first = calibrate_run(run, model)
     monkeypatch.setattr("vlkge.calibration.calibrate", lambda *_: {})
-    assert calibrate_run(run, scores) == first
+    assert calibrate_run(run, model) == first
     changed = replace(run, record={**run.record, "weights": {**run.record["weights"], "sha256": "0" * 64}})
-    assert calibrate_run(changed, scores) == {}
-    assert calibrate_run(run, scores) == {}  # the kept one is of other weights now
+    assert calibrate_run(changed, model) == {}
+    assert calibrate_run(run, model) == {}  # the kept one is of other weights now
     assert file_sha256(run.folder / "run.json") == sealed
     load_run(run.folder)
 
 
 @pytest.mark.parametrize("harm", ["alter", "folder"])
 def test_a_damaged_or_impossible_file_is_no_hindrance(run: Run, harm: str) -> None:
-    path, scores = run.folder / FILE, Predictor(run)._scores
+    path, model = run.folder / FILE, run.load_model()
     path.unlink(missing_ok=True)
-    expected = calibrate_run(run, scores)
+    expected = calibrate_run(run, model)
     if harm == "alter":
         path.write_text(path.read_text().replace("softmax", "sigmoid"))
     else:
         path.unlink()
         path.mkdir()
-    assert calibrate_run(run, scores) == expected
+    assert calibrate_run(run, model) == expected
     if harm == "folder":
         path.rmdir()
 
@@ -189,7 +219,7 @@ def test_a_damaged_or_impossible_file_is_no_hindrance(run: Run, harm: str) -> No
 def test_many_queries_are_sampled_and_the_same_each_time(run: Run, monkeypatch) -> None:
     monkeypatch.setattr("vlkge.calibration.LEAST_QUERIES", 7)
     monkeypatch.setattr("vlkge.calibration.SCORES_AT_ONCE", 1)
-    scores = Predictor(run)._scores
+    scores = all_scores(run)
     first, second = (ask(run.dataset, "test", run.dataset.relation_index("isBy"), scores) for _ in range(2))
     assert first is not None
     assert second is not None

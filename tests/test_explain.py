@@ -37,10 +37,10 @@ def test_the_nearest_are_those_of_a_plain_sort_whatever_the_chunk(chunk: int) ->
 
 
 def test_of_equal_neighbours_those_that_stand_first_are_told() -> None:
-    table = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [3.0, 0.0]])
-    for chunk in (1, 2, 4):
-        _, found = nearest(table[:1], torch.arange(4), lambda some: table[some], 2, chunk)
-        assert found.tolist() == [[0, 2]]
+    table = torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 3000)
+    for chunk in (999, 10_000):
+        _, found = nearest(table[:1], torch.arange(6000), lambda some: table[some], 5, chunk)
+        assert found.tolist() == [[0, 2, 4, 6, 8]]
 
 
 def test_the_nearest_of_a_picture_are_artworks_of_train_by_cosine(predictor: Predictor, tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_a_folder_of_pictures_is_answered_in_order_and_a_broken_one_costs_no_oth
     (folder / "b" / "half.png").write_bytes(picture_bytes(2)[:900])
     (folder / "b" / "link.png").symlink_to(folder / "a\x1b[31m.png")
     (folder / ".hidden" / "c.png").write_bytes(picture_bytes(3))
+    (folder / "b" / ".DS_Store").write_bytes(b"of the file manager")
     found = told("predict", RUN, "--image", "collection", cwd=room)["things"]
     names = ["collection/a\x1b[31m.png", "collection/b/half.png", "collection/b/link.png"]
     assert [thing["name"] for thing in found] == names

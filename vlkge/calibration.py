@@ -22,6 +22,7 @@ from vlkge.dataset import Dataset
 from vlkge.errors import RunError
 from vlkge.evaluate import SCORES_AT_ONCE, ModelScores
 from vlkge.files import read_sealed_json, write_sealed_json
+from vlkge.model import KGEModel
 from vlkge.protocol import HEAD, RELATION, TAIL, KnownAnswers, Strict
 from vlkge.run import Run
 
@@ -69,7 +70,7 @@ class Asked:
     known: Tensor
 
 
-def calibrate_run(run: Run, scores: ModelScores) -> Mapping[str, RelationCalibration]:
+def calibrate_run(run: Run, model: KGEModel) -> Mapping[str, RelationCalibration]:
     """The calibration of a run's relations; kept in its folder, fitted again when its weights have changed.
 
     A relation without validation triples has none. A folder that cannot be written to is no hindrance.
@@ -79,15 +80,19 @@ def calibrate_run(run: Run, scores: ModelScores) -> Mapping[str, RelationCalibra
         kept = read_sealed_json(run.folder / FILE, RunError, "")
         if kept["made_of"] == made_of:
             return {name: RelationCalibration(**values) for name, values in kept["relations"].items()}
-    found = calibrate(run.dataset, scores)
+    found = calibrate(run.dataset, model)
     with suppress(OSError, StorageError):
         relations = {name: asdict(one) for name, one in found.items()}
         write_sealed_json(run.folder / FILE, {"made_of": made_of, "relations": relations})
     return found
 
 
-def calibrate(dataset: Dataset, scores: ModelScores) -> dict[str, RelationCalibration]:
+def calibrate(dataset: Dataset, model: KGEModel) -> dict[str, RelationCalibration]:
     """Fit every relation's calibration on the validation split and measure it on the test split."""
+    relations = range(len(dataset.relations))
+    entities = [Strict().candidates(dataset, "validation", relation, "tail") for relation in relations]
+    entities += [dataset.triples[split][:, HEAD] for split in ("validation", "test")]
+    scores = ModelScores(model, torch.unique(torch.cat(entities)))
     found = {}
     for relation, name in enumerate(dataset.relations):
         asked = ask(dataset, "validation", relation, scores)

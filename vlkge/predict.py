@@ -104,14 +104,12 @@ class Predictor:
     @cached_property
     def calibration(self) -> Mapping[str, RelationCalibration]:
         """What makes probabilities of scores, by relation."""
-        return calibrate_run(self.run, self._scores)
+        return calibrate_run(self.run, self.model)
 
     @cached_property
     def _scores(self) -> ModelScores:
-        # whatever a relation's tail may be, and whatever is asked about to calibrate
-        asked = [self.candidates(relation) for relation in range(len(self.dataset.relations))]
-        asked += [self.dataset.triples[split][:, 0] for split in ("validation", "test")]
-        return ModelScores(self.model, torch.unique(torch.cat(asked)))
+        tails = [self.candidates(relation) for relation in range(len(self.dataset.relations))]
+        return ModelScores(self.model, torch.unique(torch.cat(tails)))
 
     def candidates(self, relation: int) -> Tensor:
         """The entities that may be a relation's tail, sorted."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from vlkge.config import TrainingConfig
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
 from vlkge.model import KGEModel
+from vlkge.negatives import EndPools, Negatives, TripleSet
 from vlkge.objective import Objective
 from vlkge.optimizer import RowAdagrad
 from vlkge.trainer import Advance, EpochRecord, Material
@@ -77,6 +79,52 @@ def learn_rows(
     return history, learner.sums()
 
 
+class _Rivals:
+    """New entities as wrong answers for what others are right for, as often as a whole training would draw them.
+
+    Without them a vector learns from its own triples alone, and soon answers every question.
+
+    Args:
+        triples: all of train [n, 3].
+        owners: bool [entities], which learn.
+        known: what is no wrong answer.
+        settings: how many negatives, of which pool, and which end they replace.
+    """
+
+    def __init__(
+        self, triples: Tensor, owners: Tensor, known: TripleSet, relations: int, settings: TrainingConfig, both: bool
+    ) -> None:
+        self.known = known
+        others = triples[~(owners[triples[:, 0]] | owners[triples[:, 2]])]
+        self.parts: list[tuple[Tensor, Tensor, int, bool]] = []
+        for heads in (False, True) if both else (False,):
+            pools = EndPools(triples, 0 if heads else 2, relations, settings.negative_pool)
+            for relation in range(relations):
+                pool, rows = pools.of(relation), others[others[:, 1] == relation]
+                new = pool[owners[pool]]
+                drawn = len(pool) if settings.negatives == "all" else settings.negatives / (2 if both else 1)
+                asked = round(min(1.0, drawn * len(new) / max(len(pool), 1)) * len(rows))
+                if asked:
+                    self.parts.append((rows, new, asked, heads))
+
+    def draw(self, generator: torch.Generator, count: int) -> list[tuple[Tensor, Negatives]]:
+        """The pairs of one epoch in a random order, in `count` parts; none where nobody is anybody's rival."""
+        drawn = []
+        for rows, new, asked, heads in self.parts:
+            positives = rows[torch.randperm(len(rows), generator=generator)[:asked]]
+            rival = new[torch.randint(len(new), (asked,), generator=generator)]
+            drawn.append((positives, rival, torch.full((asked,), heads)))
+        if not drawn:
+            return []
+        positives, rival, swapped = (torch.cat(part) for part in zip(*drawn, strict=True))
+        order = torch.randperm(len(positives), generator=generator)
+        positives, rival, swapped = positives[order], rival[order], swapped[order]
+        head, relation, tail = positives.unbind(1)
+        valid = ~self.known.contains(torch.where(swapped, rival, head), relation, torch.where(swapped, tail, rival))
+        parts = torch.tensor_split(torch.arange(len(positives)), count)
+        return [(positives[p], Negatives(rival[p, None], swapped[p], valid[p, None])) for p in parts if len(p)]
+
+
 class _Learner:
     """The state of one such training."""
 
@@ -96,6 +144,10 @@ class _Learner:
         if not self.rows:
             return
         self.material = Material(dataset, settings, model.reciprocal, torch.device("cpu"))
+        triples, relations = self.material.triples, len(model.relations)
+        known = TripleSet(triples, len(dataset.entities), relations)
+        both = settings.corrupt == "both" and not model.reciprocal
+        self.rivals = _Rivals(triples, owners, known, relations, settings, both)
         self.material.narrow(owners)
         self.objective = Objective(settings.loss, settings.regularizer, settings.regularizer_weight)
         self.optimizer = RowAdagrad(self.weights.values(), settings.learning_rate)
@@ -107,9 +159,13 @@ class _Learner:
         self.noise.manual_seed((self.settings.seed + 1_000_003 * epoch) % 2**63)
         batches = self.material.batches(self.generator)
         total, terms = 0.0, 0
-        for done, positives in enumerate(batches, 1):
+        rivals = self.rivals.draw(self.generator, len(batches))
+        for done, (positives, others) in enumerate(zip_longest(batches, rivals), 1):
             opponents = self.material.sampler.sample(positives, self.generator)
             loss, count = self.objective(self.model, positives, opponents)
+            if others is not None:
+                more = self.objective(self.model, *others)
+                loss, count = loss + more[0], count + more[1]
             self.optimizer.zero_grad()
             (loss / count).backward()  # type: ignore[no-untyped-call]
             self._step()

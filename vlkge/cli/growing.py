@@ -47,7 +47,7 @@ def add(
     if not quiet:
         if joined.unknown:
             said = ", ".join(f"{count:,} {kind}" for kind, count in joined.unknown.items())
-            terminal.note(f"nothing is known of {said}: no picture, no text, no vector of their own; see --epochs")
+            terminal.note(f"nothing is known of {said}: no picture, no text, no vector of their own")
         terminal.note(f"protocol strict; {joined.seconds:.1f} s without reading and evaluation")
     terminal.say(f"run: {joined.run.folder}")
 
