@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from mkg_builder.errors import UsageError
 from tests import painted
 from vlkge.explain import Explainer
-from vlkge.neighbours import nearest
 from vlkge.predict import Outside, Predictor, Subject
 
 
@@ -23,24 +21,6 @@ def predictor(tmp_path_factory) -> Predictor:
 def outside(predictor: Predictor, folder: Path, text: str | None = "Study abc") -> Subject:
     (folder / "new.png").write_bytes(painted.picture(3, 77))
     return predictor.outside(Outside(folder / "new.png", text))
-
-
-@pytest.mark.parametrize("chunk", [1, 3, 100])
-def test_the_nearest_are_those_of_a_plain_sort_whatever_the_chunk(chunk: int) -> None:
-    table = torch.tensor(np.random.default_rng(0).normal(size=(40, 3)))
-    cosines, found = nearest(table[:4], torch.arange(2, 40), lambda some: table[some], 5, chunk)
-    for row in range(4):
-        plain = [float(table[row] @ other / (table[row].norm() * other.norm())) for other in table]
-        order = sorted(range(2, 40), key=lambda place: -plain[place])[:5]
-        assert found[row].tolist() == order
-        assert cosines[row].tolist() == pytest.approx([plain[place] for place in order])
-
-
-def test_of_equal_neighbours_those_that_stand_first_are_told() -> None:
-    table = torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 3000)
-    for chunk in (999, 10_000):
-        _, found = nearest(table[:1], torch.arange(6000), lambda some: table[some], 5, chunk)
-        assert found.tolist() == [[0, 2, 4, 6, 8]]
 
 
 def test_the_nearest_of_a_picture_are_artworks_of_train_by_cosine(predictor: Predictor, tmp_path: Path) -> None:

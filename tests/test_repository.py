@@ -30,8 +30,8 @@ MKG_BUILDER = (
 
 VLKGE = (
     "__main__", "cli", "share", "growth", "rows", "train", "trainer", "objective", "candidates", "export",
-    "model_card", "explain", "predict", "compare", "availability", "neighbours", "calibration", "gap", "zero_shot",
-    "probe", "retrieve", "entity_vectors", "named_numbers", "reasoning", "query_benchmark", "query_language", "tasks",
+    "model_card", "explain", "predict", "compare", "availability", "calibration", "gap", "zero_shot", "probe",
+    "retrieve", "entity_vectors", "named_numbers", "reasoning", "query_benchmark", "query_language", "tasks",
     "evaluate", "run", "counting", "queries", "protocol", "ranking", "negatives", "losses", "model", "vectors",
     "keys", "scorers", "comparisons", "sampled", "fusion", "pictures", "encode", "published", "additions", "features",
     "encoders_joined", "encoders_open_clip", "encoders_transformers", "encoders_plain", "encoders", "model_folder",

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from mkg_builder.errors import UsageError
-from vlkge.neighbours import nearest
 from vlkge.predict import Prediction, Predictor, Subject
+from vlkge.tasks.retrieval import best
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,13 @@ class Explainer:
             among = among[among != subject.index]
         with torch.no_grad():
             fused = real.outside(subject.raw) if subject.index is None else real(torch.tensor([subject.index]))
-        cosines, found = nearest(fused, among, real, self.count)
+            direction = normalize(fused, dim=-1)
+            places, cosines = best(
+                lambda _, part: direction @ normalize(real(among[part]), dim=-1).T, (1, len(among)), self.count
+            )
         return tuple(
             Neighbour(dataset.entities[entity], dataset.labels[entity], cosine)
-            for entity, cosine in zip(found[0].tolist(), cosines[0].tolist(), strict=True)
+            for entity, cosine in zip(among[places[0]].tolist(), cosines[0].tolist(), strict=True)
         )
 
     def _modalities(self, subject: Subject) -> tuple[str, ...]:

@@ -55,33 +55,31 @@ class EntityRepresentation(nn.Module):
                 vectors, present = map(torch.from_numpy, features[modality].align(dataset.entities))
                 self.modalities[modality] = EncodedVectors(vectors, present, learned, config, size)
         self.dropout, self.generator = config.modality_dropout, cast(torch.Generator | None, None)
-        self._withheld: dict[str, Tensor] = {}
+        self.withheld: dict[str, Tensor] = {}
         self.fusion = make_fusion(config.fusion, len(self.modalities), config.dim)
         self.dim, self.parts = self.fusion.out_dim, parts
         self._size = size
 
-    def forward(self, indices: Tensor, without: str | None = None) -> Tensor:
-        """Fused vectors [k, parts * dim] of entities [k], one modality left out where that is asked for."""
+    def forward(self, indices: Tensor) -> Tensor:
+        """Fused vectors [k, parts * dim] of entities [k]."""
         vectors, present = zip(*(part(indices) for part in self.modalities.values()), strict=True)
         there = torch.stack(present)
         for place, name in enumerate(self.modalities):
-            if name in self._withheld:
-                there[place] &= ~self._withheld[name][indices]
-        if without is not None:
-            there[list(self.modalities).index(without)] = False
+            if name in self.withheld:
+                there[place] &= ~self.withheld[name][indices]
         if self.training and self.dropout:
             there = self._without_some(there)
         return self._fuse(torch.stack(vectors), there)
 
     @contextmanager
     def without(self, modalities: Collection[str], entities: Tensor) -> Iterator[None]:
-        """While the block runs, these modalities are absent from these entities, bool [n]."""
-        device = next(iter(self.parameters())).device
-        self._withheld = dict.fromkeys(modalities, entities.to(device))
+        """While the block runs, these modalities are absent from these entities, bool [n] or one for all."""
+        rows = cast(FreeVectors, next(iter(self.modalities.values()))).rows
+        self.withheld = dict.fromkeys(modalities, entities.to(rows.device).expand(rows.shape))
         try:
             yield
         finally:
-            self._withheld = {}
+            self.withheld = {}
 
     def _fuse(self, vectors: Tensor, present: Tensor) -> Tensor:
         return torch.cat([self.fusion(part, present) for part in vectors.chunk(self.parts, dim=-1)], dim=-1)
@@ -122,7 +120,7 @@ class EntityRepresentation(nn.Module):
         for name, part in self.modalities.items():
             rows = cast(FreeVectors, part).rows[indices]
             has = (rows >= 0) & (rows != getattr(part, "shared", None))
-            own.append(has & ~self._withheld[name][indices] if name in self._withheld else has)
+            own.append(has & ~self.withheld[name][indices] if name in self.withheld else has)
         return torch.stack(own)
 
 
@@ -190,15 +188,13 @@ class KGEModel(nn.Module):
             if isinstance(part, EncodedVectors):
                 part.generator = generator
 
-    def represent(self, indices: Tensor, without: str | None = None) -> Tensor:
-        """Vectors [k, parts * dim] of entities [k]; a zero vector for one without any modality.
-
-        Without one of the modalities they are made of the others; a free imaginary part goes with the structural one.
-        """
-        real: Tensor = self.real(indices, without)
+    def represent(self, indices: Tensor) -> Tensor:
+        """Vectors [k, parts * dim] of entities [k]; a zero vector for one without any modality."""
+        real: Tensor = self.real(indices)
         if self.imaginary is None:
             return real
-        return torch.cat([real, self.imaginary(indices, real, without != STRUCTURAL)], dim=-1)
+        free = STRUCTURAL not in self.real.withheld  # a free imaginary part goes with the structural vector
+        return torch.cat([real, self.imaginary(indices, real, free)], dim=-1)
 
     def represent_outside(self, raw: Mapping[Modality, Tensor]) -> Tensor:
         """Vectors [k, parts * dim] of things outside the graph, from encoders' vectors [k, d] by modality."""

@@ -229,7 +229,8 @@ class Predictor:
         """The vector [1, size] of a subject, one modality left out where that is asked for."""
         with torch.no_grad():
             if subject.index is not None:
-                return self.model.represent(torch.tensor([subject.index]), without)
+                with self.model.real.without([without] if without else [], torch.tensor([True])):
+                    return self.model.represent(torch.tensor([subject.index]))
             return self.model.represent_outside({name: raw for name, raw in subject.raw.items() if name != without})
 
     def score(self, anchors: Tensor, relation: int, candidates: Tensor) -> Tensor:
