@@ -64,12 +64,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--blocks", type=int, default=2)
+    parser.add_argument("--lora", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     given = parser.parse_args()
     before, after = make_model(given.workspace / "before"), given.workspace / "after"
     if not after.exists():
-        options = AdaptOptions(given.blocks, given.epochs, given.batch_size, given.lr)
+        options = AdaptOptions(given.blocks, given.lora, given.epochs, given.batch_size, given.lr)
         report = adapt(given.release, f"open_clip:local-dir:{before}", after, options)
         for epoch in report.history:
             print(epoch)

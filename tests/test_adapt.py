@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from vlkge.contrastive import multi_positive_loss, sentences, shuffled, truths
 from vlkge.dataset import load_folder
 from vlkge.encoders import resolve_encoders
 from vlkge.errors import DatasetError, FeaturesError
+from vlkge.unlock import add_lora, unlock_blocks
 
 ART = [f"artwork:work-{i:02d}" for i in range(24)]
 PAINTER = {art: i % 3 for i, art in enumerate(ART)}
@@ -173,6 +175,34 @@ def test_another_seed_begins_anew(release: Path, encoder: str, tmp_path: Path) -
     other = AdaptOptions(epochs=2, batch_size=8, learning_rate=1e-2, seed=7, device="cpu")
     after_kill = adapt(release, encoder, tmp_path / "out", other)
     assert losses(after_kill) == losses(adapt(release, encoder, tmp_path / "fresh", other))
+
+
+def test_low_rank_additions_learn_and_are_added_to_the_matrices(release, encoder, tiny_clip, tmp_path) -> None:  # noqa: F811
+    options = AdaptOptions(lora=2, epochs=3, batch_size=8, learning_rate=1e-2, device="cpu")
+    report = adapt(release, encoder, tmp_path / "adapted", options)
+    assert min(one.validation_loss for one in report.history) < 0.9 * report.history[0].validation_loss
+    before, after = weights(tiny_clip), weights(tmp_path / "adapted")
+    assert before.keys() == after.keys()
+    for name in before:
+        change = (after[name] - before[name]).double()
+        if name.endswith(("in_proj_weight", "out_proj.weight", "c_fc.weight", "c_proj.weight")):
+            assert 1 <= torch.linalg.matrix_rank(change, rtol=1e-4) <= 2
+        else:
+            assert not change.any()
+    assert losses(adapt(release, encoder, tmp_path / "again", options)) == losses(report)
+
+
+def test_low_rank_additions_name_what_they_need(release, encoder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(UsageError, match=r"pip install 'vlkge\[lora\]'"):
+        adapt(release, encoder, tmp_path / "out", AdaptOptions(lora=2, device="cpu"))
+
+
+def test_a_model_without_blocks_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be told apart"):
+        unlock_blocks(torch.nn.Linear(2, 2), 1)
+    with pytest.raises(UsageError, match="LoRA finds no blocks"):
+        add_lora(torch.nn.Sequential(torch.nn.Linear(2, 2)), 2, 0)
 
 
 def test_what_cannot_be_adapted_is_refused(release: Path, encoder: str, tmp_path: Path) -> None:

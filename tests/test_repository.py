@@ -32,7 +32,7 @@ VLKGE = (
     "__main__", "cli", "train", "trainer", "objective", "candidates", "reasoning", "query_benchmark",
     "query_language", "tasks", "predict", "gap", "evaluate", "run", "counting",
     "queries", "protocol", "ranking", "negatives", "losses", "model", "vectors", "keys", "scorers", "comparisons",
-    "sampled", "fusion", "adapt", "contrastive", "encode", "published", "features", "encoders_joined",
+    "sampled", "fusion", "adapt", "unlock", "contrastive", "encode", "published", "features", "encoders_joined",
     "encoders_open_clip", "encoders_transformers", "encoders_plain", "encoders", "model_folder", "pretrained",
     "dataset", "tables", "config", "optimizer", "parallel", "process", "files", "errors",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A pretrained vision-language model learns the domain of a graph: its last blocks, on pictures and facts of train."""
+"""A pretrained vision-language model learns the domain of a graph from pictures and facts of train."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +20,7 @@ from vlkge.errors import DatasetError, FeaturesError
 from vlkge.features import DatasetIdentity
 from vlkge.files import read_sealed_json, read_tensors, whole_folder, write_sealed_json, write_tensors
 from vlkge.pretrained import find_device
+from vlkge.unlock import add_lora, unlock_blocks
 
 OPEN_CLIP = "open_clip:"
 RECORD, STATE, PROGRESS = "adaptation.json", "state.safetensors", "progress.json"
@@ -36,6 +37,7 @@ class AdaptOptions:
 
     Attributes:
         blocks: how many blocks at the end of each tower learn, and the projections; the rest stays as it is.
+        lora: the rank of additions to all blocks, which learn instead; 0: none.
         epochs: passes over the pictures of train.
         batch_size: pictures at once; their sentences are each other's counterparts.
         learning_rate: of AdamW.
@@ -44,6 +46,7 @@ class AdaptOptions:
     """
 
     blocks: int = 1
+    lora: int = 0
     epochs: int = 5
     batch_size: int = 64
     learning_rate: float = 1e-5
@@ -174,7 +177,13 @@ class _Learner:
     def __init__(self, parts: Parts, pictures: _Pictures, options: AdaptOptions, device: torch.device) -> None:
         self._parts, self._pictures, self._options, self._device = parts, pictures, options, device
         self.history: list[AdaptEpoch] = []
-        self._learned = _unlock(parts.model, options.blocks)
+        self._merge: Callable[[], Any] = lambda: None
+        if options.lora:
+            self._merge = add_lora(parts.model, options.lora, options.seed)
+        else:
+            unlock_blocks(parts.model, options.blocks)
+        # the model stays in evaluation mode: its frozen statistics stay as they are, and nothing is drawn
+        self._learned = {name: one for name, one in parts.model.named_parameters() if one.requires_grad}
         self.trained = sum(parameter.numel() for parameter in self._learned.values())
         self._best = self._weights()
         self._optimizer = torch.optim.AdamW(self._learned.values(), lr=options.learning_rate)
@@ -222,8 +231,9 @@ class _Learner:
         return {name: parameter.detach().cpu().clone() for name, parameter in self._learned.items()}
 
     def take_best(self) -> None:
-        """Put the best epoch's weights in place."""
+        """Put the best epoch's weights in place, in the model's own form."""
         self._put(self._best)
+        self._merge()
 
     def _put(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
@@ -259,16 +269,3 @@ class _Learner:
                 kind: value if kind == "step" else value.to(self._device) for kind, value in kept.items()
             }
         self.history = [AdaptEpoch(**one) for one in said["history"]]
-
-
-def _unlock(model: Any, blocks: int) -> dict[str, torch.nn.Parameter]:
-    """The parameters that learn: the last blocks of both towers, the projections and the scale.
-
-    The model stays in evaluation mode, so that its frozen statistics stay as they are and nothing is drawn.
-    """
-    try:
-        model.lock_image_tower(unlocked_groups=blocks + 1)
-        model.lock_text_tower(unlocked_layers=blocks + 1)
-    except (AttributeError, AssertionError, RuntimeError, TypeError) as error:
-        raise UsageError(f"the blocks of this model cannot be told apart ({error}); name a CLIP of open_clip") from None
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

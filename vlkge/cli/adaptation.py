@@ -18,6 +18,9 @@ def adapt(
     encoder: Annotated[str, typer.Option(help="A model of open_clip: open_clip:MODEL/PRETRAINED, or its other forms.")],
     out: Annotated[Path, typer.Option(help="The folder to write; encode with open_clip:local-dir:OUT.")],
     blocks: Annotated[int, typer.Option(min=0, help="How many blocks at the end of each tower learn.")] = 1,
+    lora: Annotated[
+        int, typer.Option(min=0, metavar="RANK", help="Learn low-rank additions to all blocks instead; needs peft.")
+    ] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures of train.")] = 5,
     batch_size: Annotated[int, typer.Option(min=2, help="Pictures at once.")] = 64,
     lr: Annotated[float, typer.Option(min=0.0, help="AdamW's learning rate.")] = 1e-5,
@@ -32,7 +35,7 @@ def adapt(
     from vlkge.dataset import find_release
 
     folder, _ = find_release(release)
-    options = AdaptOptions(blocks, epochs, batch_size, lr, seed, device)
+    options = AdaptOptions(blocks, lora, epochs, batch_size, lr, seed, device)
     with terminal.progress_bar(quiet) as advance:
         report = adapt_model(folder, encoder, out, options, advance or ignore)
     if as_json:
