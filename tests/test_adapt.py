@@ -139,11 +139,14 @@ def test_what_is_not_unlocked_stays_as_it_is(release: Path, encoder: str, tiny_c
     assert preprocessing[0] == preprocessing[1]
 
 
-def test_an_epoch_that_makes_nothing_better_leaves_the_model_as_it_was(release, encoder, tiny_clip, tmp_path) -> None:  # noqa: F811
-    report = adapt(release, encoder, tmp_path / "adapted", AdaptOptions(epochs=1, learning_rate=0.0, device="cpu"))
-    assert [one.best for one in report.history] == [True, False]
-    before, after = weights(tiny_clip), weights(tmp_path / "adapted")
-    assert all(torch.equal(before[name], after[name]) for name in before)
+def test_the_epoch_that_is_best_on_validation_is_the_one_kept(release: Path, encoder: str, tmp_path: Path) -> None:
+    settings = {"batch_size": 4, "learning_rate": 0.2, "device": "cpu"}
+    report = adapt(release, encoder, tmp_path / "whole", AdaptOptions(epochs=4, **settings))
+    best = min(report.history, key=lambda one: one.validation_loss).epoch
+    assert [one.epoch for one in report.history if one.best][-1] == best < 4
+    adapt(release, encoder, tmp_path / "short", AdaptOptions(epochs=best, **settings))
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "short")
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_killed_adaptation_goes_on_and_ends_as_an_unbroken_one(release: Path, encoder: str, tmp_path: Path) -> None:
@@ -178,9 +181,9 @@ def test_another_seed_begins_anew(release: Path, encoder: str, tmp_path: Path) -
 
 
 def test_low_rank_additions_learn_and_are_added_to_the_matrices(release, encoder, tiny_clip, tmp_path) -> None:  # noqa: F811
-    options = AdaptOptions(lora=2, epochs=3, batch_size=8, learning_rate=1e-2, device="cpu")
+    options = AdaptOptions(lora=2, epochs=2, batch_size=4, learning_rate=2e-2, device="cpu")
     report = adapt(release, encoder, tmp_path / "adapted", options)
-    assert min(one.validation_loss for one in report.history) < 0.9 * report.history[0].validation_loss
+    assert min(one.validation_loss for one in report.history) < 0.95 * report.history[0].validation_loss
     before, after = weights(tiny_clip), weights(tmp_path / "adapted")
     assert before.keys() == after.keys()
     for name in before:
@@ -189,7 +192,6 @@ def test_low_rank_additions_learn_and_are_added_to_the_matrices(release, encoder
             assert 1 <= torch.linalg.matrix_rank(change, rtol=1e-4) <= 2
         else:
             assert not change.any()
-    assert losses(adapt(release, encoder, tmp_path / "again", options)) == losses(report)
 
 
 def test_low_rank_additions_name_what_they_need(release, encoder, tmp_path, monkeypatch) -> None:
