@@ -10,7 +10,7 @@ from tests.vlkge_contracts import MatrixScores, make_dataset, random_dataset, ra
 from vlkge.dataset import Dataset
 from vlkge.query_benchmark import SHAPES, Question, QuestionMaker, ShapeResult, measure
 from vlkge.query_language import Atom, Binder, Query, Term, parse
-from vlkge.tasks.multi_hop import Norm, ScoredTruth, solve, solve_either
+from vlkge.tasks.multi_hop import UNKNOWN, Norm, ScoredTruth, solve, solve_either
 
 WIDE = 1000
 GRAPHS = range(12)
@@ -243,14 +243,19 @@ def test_truth_is_the_share_among_tails_times_how_many_train_states() -> None:
                     assert found == pytest.approx([1.0 if s else e for s, e in zip(sure, expected, strict=True)])
 
 
-def test_a_tail_of_which_nothing_is_known_has_no_truth() -> None:
+def test_a_tail_of_which_nothing_is_known_comes_last_and_leaves_the_other_facts_their_say() -> None:
     dataset = random_dataset(3)
     unknown = torch.tensor([entity == "artist:alone" for entity in dataset.entities])
     truth, alone = scored(dataset, 3, False, unknown), torch.tensor([dataset.entity_index("artist:alone")])
     heads = Binder(dataset).members("artist")
     index = dataset.relation_index("influences")
-    assert truth("tail", index, heads, alone).abs().max() == 0
-    assert truth("head", index, alone, heads).abs().max() == 0
+    assert set(truth("tail", index, heads, alone).flatten().tolist()) == {UNKNOWN}
+    assert set(truth("head", index, alone, heads).flatten().tolist()) == {UNKNOWN}
+    assert bool((truth("tail", index, heads, heads)[:, heads != alone] > UNKNOWN).all())
+    text = "?x: influences(?x, artist:alone), influences(?x, artist:0)"
+    total = solve_either(Binder(dataset).bind(parse(text)), truth, WIDE)[0]
+    other = solve_either(Binder(dataset).bind(parse("?x: influences(?x, artist:0)")), truth, WIDE)[0]
+    torch.testing.assert_close(total / UNKNOWN, other)
 
 
 def test_a_generated_question_can_be_typed() -> None:

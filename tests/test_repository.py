@@ -33,9 +33,10 @@ VLKGE = (
     "model_card", "explain", "predict", "compare", "availability", "calibration", "gap", "zero_shot", "probe",
     "retrieve", "entity_vectors", "named_numbers", "reasoning", "query_benchmark", "query_language", "tasks",
     "evaluate", "run", "counting", "queries", "protocol", "ranking", "negatives", "losses", "model", "vectors",
-    "keys", "scorers", "comparisons", "sampled", "fusion", "pictures", "encode", "published", "additions", "features",
-    "encoders_joined", "encoders_open_clip", "encoders_transformers", "encoders_plain", "encoders", "model_folder",
-    "pretrained", "dataset", "hub", "tables", "config", "optimizer", "parallel", "process", "files", "errors",
+    "keys", "scorers", "comparisons", "sampled", "fusion", "pictures", "adapt", "unlock", "contrastive", "encode",
+    "published", "additions", "features", "encoders_joined", "encoders_open_clip", "encoders_transformers",
+    "encoders_plain", "encoders", "model_folder", "pretrained", "dataset", "hub", "tables", "config", "optimizer",
+    "parallel", "process", "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {

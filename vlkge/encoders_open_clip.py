@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,15 +15,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mkg_builder.durable import file_sha256
+from mkg_builder.durable import file_sha256, write_durably
 from mkg_builder.errors import UnknownNameError, UpstreamError, UsageError
 from vlkge.encoders import Encoder, Vectors
 from vlkge.errors import FeaturesError
-from vlkge.files import canonical_json
+from vlkge.files import canonical_json, write_tensors
 from vlkge.pretrained import download_model, find_device, prepare_torchvision, weights_sha256
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
-CONFIG = "open_clip_config.json"
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 _FORMS = "open_clip:MODEL/PRETRAINED, open_clip:local-dir:PATH or open_clip:hf-hub:ORG/NAME"
 _FROM_HUB = [CONFIG, "*.safetensors", "*.json", "*.txt", "*.model"]
 
@@ -40,7 +41,7 @@ class _Source:
 class OpenClip(Encoder):
     """One side of a vision-language model: pictures and texts in one space, vectors of unit length."""
 
-    def __init__(self, parts: "_Parts", device: torch.device) -> None:
+    def __init__(self, parts: "Parts", device: torch.device) -> None:
         self._parts, self._device = parts, device
         self.name, self.revision = parts.name, parts.source.revision
         self.weights_sha256 = parts.weights_sha256
@@ -57,8 +58,7 @@ class OpenClip(Encoder):
             FeaturesError: a folder does not hold a whole model.
         """
         place = find_device(device)
-        open_clip = import_open_clip()
-        parts = _load(open_clip, _find_source(open_clip, argument), place)
+        parts = load_parts(argument, place)
         return [OpenClipImage(parts, place), OpenClipText(parts, place)]
 
     def _finish(self, vectors: torch.Tensor) -> Vectors:
@@ -71,7 +71,7 @@ class OpenClipImage(OpenClip):
 
     modality = "image"
 
-    def __init__(self, parts: "_Parts", device: torch.device) -> None:
+    def __init__(self, parts: "Parts", device: torch.device) -> None:
         super().__init__(parts, device)
         self.preprocessing = canonical_json(parts.model.visual.preprocess_cfg)
         self.dimension = self.encode([Image.new("RGB", (8, 8))]).shape[1]
@@ -90,7 +90,7 @@ class OpenClipText(OpenClip):
 
     modality = "text"
 
-    def __init__(self, parts: "_Parts", device: torch.device) -> None:
+    def __init__(self, parts: "Parts", device: torch.device) -> None:
         super().__init__(parts, device)
         length = getattr(parts.tokenizer, "context_length", None)
         self.preprocessing = canonical_json({"tokenizer": type(parts.tokenizer).__name__, "context_length": length})
@@ -105,7 +105,7 @@ class OpenClipText(OpenClip):
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """A loaded model with what it needs to read pictures and texts; shared by its two encoders."""
 
     name: str
@@ -130,6 +130,31 @@ def import_open_clip() -> Any:
     except ImportError as error:
         raise UsageError(f"encoder 'open_clip' needs it ({error}); type: pip install open_clip_torch") from None
     return open_clip
+
+
+def load_parts(argument: str, device: torch.device) -> Parts:
+    """The model that an encoder's argument stands for, with what it needs to read pictures and texts.
+
+    Raises:
+        MkgError: as `OpenClip.create`.
+    """
+    open_clip = import_open_clip()
+    return _load(open_clip, _find_source(open_clip, argument), device)
+
+
+def write_model(folder: Path, parts: Parts) -> None:
+    """Write a model into a folder that `open_clip:local-dir:FOLDER` reads."""
+    if parts.source.pretrained is None:
+        origin = Path(parts.source.model.removeprefix(LOCAL))
+        for path in sorted(origin.glob("*.json")) + sorted(origin.glob("*.txt")) + sorted(origin.glob("*.model")):
+            shutil.copy2(path, folder / path.name)
+        config = json.loads((origin / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
+    else:
+        config = import_open_clip().get_model_config(parts.source.model)
+    said = {"model_cfg": config, "preprocess_cfg": parts.model.visual.preprocess_cfg}
+    write_durably(folder / CONFIG, (json.dumps(said, indent=2) + "\n").encode())
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in parts.model.state_dict().items()}
+    write_tensors(folder / WEIGHTS, weights)
 
 
 def _find_source(open_clip: Any, argument: str) -> _Source:
@@ -188,7 +213,7 @@ def _require_architecture(open_clip: Any, model: str, source: _Source) -> None:
         raise UsageError(f"{source.model} holds another model than {model}; leave {model}/ out of the name")
 
 
-def _load(open_clip: Any, source: _Source, device: torch.device) -> _Parts:
+def _load(open_clip: Any, source: _Source, device: torch.device) -> Parts:
     try:
         with _quiet():
             model, _, preprocess = open_clip.create_model_and_transforms(
@@ -204,7 +229,7 @@ def _load(open_clip: Any, source: _Source, device: torch.device) -> _Parts:
         raise FeaturesError(f"{source.model} does not load as an open_clip model ({reason})") from None
     model.eval()
     name = Path(source.model).name if source.pretrained is None else source.model
-    return _Parts(name, source, model, preprocess, tokenizer, weights_sha256(model.state_dict()))
+    return Parts(name, source, model, preprocess, tokenizer, weights_sha256(model.state_dict()))
 
 
 @contextmanager

@@ -42,10 +42,11 @@ MOST_BRANCHES = 64
 
 @dataclass(frozen=True)
 class Term:
-    """What stands at an end of a fact: a variable, with its question mark, or the id of an entity."""
+    """What stands at an end of a fact: a variable, with its question mark, or the id of an entity; where it stands."""
 
     text: str
     variable: bool
+    column: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return self.text if self.variable else _written(self.text)
@@ -143,7 +144,7 @@ def _branches(tree: Any) -> list[list[Atom]]:
 
 def _atom(tree: Tree[Token]) -> Atom:
     relation, *ends = (token for token in tree.children if isinstance(token, Token))
-    head, tail = (Term(_unquoted(end), end.type == "VARIABLE") for end in ends)
+    head, tail = (Term(_unquoted(end), end.type == "VARIABLE", _column(end)) for end in ends)
     return Atom(_unquoted(relation), head, tail, _column(relation))
 
 
@@ -226,11 +227,11 @@ class _Branch:
         try:
             index = self._dataset.entity_index(term.text)
         except UnknownNameError:
-            raise UnknownNameError(f"entity in column {atom.column}", term.text, self._dataset.entities) from None
+            raise UnknownNameError(f"entity in column {term.column}", term.text, self._dataset.entities) from None
         expected, got = self._end(atom, end), self._dataset.types[index]
         if expected != got:
             said = f"{atom.relation} has a {end} of type {expected!r}"
-            raise _refuse(atom.column, f"{said}, {term} is of type {got!r}")
+            raise _refuse(term.column, f"{said}, {term} is of type {got!r}")
         return index
 
     def _kind(self, variable: str, atoms: Sequence[Atom]) -> str:

@@ -32,9 +32,9 @@ def add(
 ) -> None:
     """What is new in a newer release joins a trained run; what was learned stays as it is, bit for bit."""
     from vlkge.growth import Plan, join
-    from vlkge.run import load_run
+    from vlkge.run import find_run
 
-    trained = load_run(run)
+    trained = find_run(run)
     if features is None and trained.features:
         default = find_features(release)
         features = Path(default) if default else None

@@ -47,7 +47,7 @@ def query(
     from vlkge.query_benchmark import SHAPES
     from vlkge.query_language import parse
     from vlkge.reasoning import Options, Reasoner
-    from vlkge.run import load_run
+    from vlkge.run import find_run
     from vlkge.tasks.multi_hop import AND
 
     if norm not in AND:
@@ -55,7 +55,7 @@ def query(
     if (question is None) != benchmark:
         raise UsageError("give either a question or --benchmark")
     asked = parse(question) if question else None
-    reasoner = Reasoner(load_run(run), Options(beam, cast("Norm", norm), not model_only))
+    reasoner = Reasoner(find_run(run), Options(beam, cast("Norm", norm), not model_only))
     if asked is None:
         results = reasoner.benchmark(shape or list(SHAPES), per_shape, seed, tails_only)
         made = {"per_shape": per_shape, "question_seed": seed, "tails_only": tails_only}
@@ -86,9 +86,9 @@ def classify(
 ) -> None:
     """Tell true triples from false ones, and name the one tail of unseen entities."""
     from vlkge.reasoning import classify as classify_run
-    from vlkge.run import load_run
+    from vlkge.run import find_run
 
-    found = classify_run(load_run(run), split, seed)
+    found = classify_run(find_run(run), split, seed)
     if as_json:
         terminal.show_json(found)
         return

@@ -205,12 +205,12 @@ def _load(release: str, features: Path | None) -> tuple["Dataset", "Features"]:
 
 def _open(release: str | None, features: Path | None, run: Path | None) -> tuple["Dataset", "Features", "Run | None"]:
     """A release with its features, or a run with its own."""
-    from vlkge.run import load_run
+    from vlkge.run import find_run
 
     if run is not None:
         if release is not None or features is not None:
             raise UsageError("--run brings its own graph and vectors; leave RELEASE and --features out")
-        trained = load_run(run)
+        trained = find_run(run)
         return trained.dataset, trained.features, trained
     if release is None:
         raise UsageError("give a RELEASE, whose encoder's vectors are taken, or --run RUN for a run's")

@@ -11,6 +11,8 @@ from vlkge.protocol import KnownAnswers
 from vlkge.scorers import Direction
 
 Norm = Literal["product", "min"]
+UNKNOWN = 1e-30
+"""So little that such a tail comes last, and not nothing, so that the other facts of a question still count."""
 SCORES_AT_ONCE = 2**22
 """How many scores are held at a time."""
 
@@ -128,7 +130,7 @@ class ScoredTruth:
     n is how many tails the head has in train, at least 1: a model that gives equal shares to all of them is right
     (Bai, Lv, Li, Hou, "Answering Complex Logical Queries on Knowledge Graphs via Query Computation Tree Optimization",
     ICML 2023). Whichever end is asked for, the shares are those among tails, which is what was learned: a fact has one
-    truth. A tail of which the model knows nothing has none.
+    truth. That of a tail of which the model knows nothing is `UNKNOWN`.
 
     Args:
         scores: of the model.
@@ -153,7 +155,7 @@ class ScoredTruth:
         rows, answers = self._known.lookup(heads, relation)
         counts = torch.bincount(rows, minlength=len(heads)).clamp(min=1)
         truth = (scores.exp() * counts[:, None]).clamp(max=1)
-        truth[:, self._unknown[tails]] = 0.0
+        truth[:, self._unknown[tails]] = UNKNOWN
         if self._hybrid:
             ordered, order = tails.sort()
             places = torch.searchsorted(ordered, answers).clamp(max=len(tails) - 1)
