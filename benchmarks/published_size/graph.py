@@ -137,19 +137,21 @@ def write_graph(graph: Graph, folder: Path) -> None:
                           pa.array(names[tail]).take(pa.array(tails)), constant[1]])  # fmt: skip
         columns = [pa.chunked_array(list(pieces)) for pieces in zip(*parts, strict=True)]
         named = dict(zip(("head", "relation", "tail", "source"), columns, strict=True))
-        _write(folder, "triples", split, pa.table(named, schema.arrow_schema("triples")))
-    _write(folder, "entities", "full", pa.Table.from_pylist(list(_entities(names)), schema.arrow_schema("entities")))
+        write_table(folder, "triples", split, pa.table(named, schema.arrow_schema("triples")))
+    write_table(
+        folder, "entities", "full", pa.Table.from_pylist(list(_entities(names)), schema.arrow_schema("entities"))
+    )
     rows = [
         {"name": relation, "domain": ends_of(relation)[0], "range": ends_of(relation)[1], "prompt": None,
          "inverse": None, "functional": False, "evaluated": relation not in NOT_EVALUATED,
          **counts[relation]}
         for relation in sorted(counts)
     ]  # fmt: skip
-    _write(folder, "relations", "full", pa.Table.from_pylist(rows, schema.arrow_schema("relations")))
-    _write(folder, "literals", "full", schema.arrow_schema("literals").empty_table())
+    write_table(folder, "relations", "full", pa.Table.from_pylist(rows, schema.arrow_schema("relations")))
+    write_table(folder, "literals", "full", schema.arrow_schema("literals").empty_table())
     types = {kind: {"prompt": None} for kind in COUNTS}
     recipe = {"types": types, "split": {"policy": "inductive", "unseen": "artwork", "disjoint": AMONG_ARTISTS}}
-    _write_manifest(folder, {"name": "published-size", "version": "1.0.0", "marks": [], "recipe": recipe})
+    write_manifest(folder, {"name": "published-size", "version": "1.0.0", "marks": [], "recipe": recipe})
 
 
 def _entities(names: dict[str, npt.NDArray[np.object_]]) -> Iterator[dict[str, Any]]:
@@ -161,13 +163,15 @@ def _entities(names: dict[str, npt.NDArray[np.object_]]) -> Iterator[dict[str, A
                    "has_image": kind == "artwork", "has_text": kind != "artwork"}  # fmt: skip
 
 
-def _write(folder: Path, table: str, split: str, rows: pa.Table) -> None:
+def write_table(folder: Path, table: str, split: str, rows: pa.Table) -> None:
+    """Write a table of a release."""
     path = folder / schema.shard_path(table, split)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(rows, path, compression="zstd", write_page_checksum=True)
 
 
-def _write_manifest(folder: Path, fields: dict[str, Any]) -> None:
+def write_manifest(folder: Path, fields: dict[str, Any]) -> None:
+    """Write the manifest of the tables that lie in a folder."""
     files = {
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(folder.rglob("*.parquet"))
