@@ -13,6 +13,7 @@ from mkg_builder.durable import file_sha256
 from mkg_builder.errors import UsageError
 from tests.local_hub import Hub
 from tests.test_trainer import ART, DATASET, TEXTS, new_run
+from tests.test_vlkge_cli import vlkge
 from tests.vlkge_contracts import make_features
 from vlkge.errors import RunError
 from vlkge.evaluate import evaluate_run
@@ -114,6 +115,16 @@ def test_a_run_comes_back_from_the_hub_the_same(
     monkeypatch.chdir(tmp_path)
     back = find_run("tester/tiny@main")
     assert Predictor(back).tails_of("artwork:20", "by") == Predictor(run).tails_of("artwork:20", "by")
+
+
+def test_predict_reads_a_run_of_the_hub(run: Run, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    share(export_run(run, tmp_path / "out").folder, "tester/tiny", execute=True)
+    monkeypatch.chdir(tmp_path)
+    question = ("--head", "artwork:20", "--relation", "by", "--json")
+    by_name = vlkge("predict", "--run", "tester/tiny", *question, cwd=tmp_path)
+    by_folder = vlkge("predict", run.folder, *question, cwd=tmp_path)
+    assert json.loads(by_name.stdout)["things"] == json.loads(by_folder.stdout)["things"]
+    assert vlkge("predict", *question, cwd=tmp_path).returncode == 2
 
 
 def test_a_repository_that_holds_something_else_is_left_alone(run: Run, tmp_path: Path, hub: Hub) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from mkg_builder import terminal
 from mkg_builder.errors import DataError, UsageError
-from vlkge.cli.options import AsJson, Quiet, RunFolder, ignore
+from vlkge.cli.options import AsJson, Quiet, ignore
 
 if TYPE_CHECKING:
     from vlkge.predict import Broken, Predictor, Subject
@@ -22,7 +22,9 @@ Row = dict[str, Any]
     epilog="Example: vlkge predict runs/demo-complex-average --image painting.jpg --relation isCreatedByArtist"
 )
 def predict(
-    run: RunFolder,
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run folder, or ORG/NAME[@REV] on the Hub.")
+    ] = None,
     relation: Annotated[
         list[str] | None,
         typer.Option(help="A relation whose tail is asked for; repeat it. Default: all of what is asked about."),
@@ -34,6 +36,9 @@ def predict(
         str | None, typer.Option("--type", help="Its entity type; default: the one that has unseen members.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many answers.")] = 10,
+    named: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="The run, instead of the argument.")
+    ] = None,
     new_only: Annotated[bool, typer.Option("--new-only", help="With --head: leave out what the graph states.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also the nearest of training, and what each modality contributes.")
@@ -45,6 +50,9 @@ def predict(
     from vlkge.predict import Predictor
     from vlkge.run import find_run
 
+    place = run or named
+    if place is None or (run and named):
+        raise UsageError("name one run: vlkge predict RUN, or vlkge predict --run RUN")
     if (head is None) == (image is None and text is None):
         raise UsageError("give either --head, or --image and/or --text")
     if head is not None and kind is not None:
@@ -52,7 +60,7 @@ def predict(
     folder = image if image is not None and image.is_dir() else None
     if folder is not None and text is not None:
         raise UsageError(f"--text belongs to one picture, {folder} is a folder")
-    predictor = Predictor(find_run(run))
+    predictor = Predictor(find_run(place))
     asked = _Asked(predictor, relation or [], top, new_only, explain)
     if folder is not None:
         _answer_folder(asked, folder, kind, as_json, quiet)
