@@ -16,7 +16,16 @@ from tests.vlkge_contracts import make_dataset, make_features
 from vlkge.config import Experiment
 from vlkge.entity_vectors import encoded_vectors, fused_vectors, vectors_of_type
 from vlkge.model import build_model
-from vlkge.retrieve import Request, by_cosine, by_relation, choose_attributes, choose_type, related, retrieve
+from vlkge.retrieve import (
+    Request,
+    by_cosine,
+    by_relation,
+    choose_attributes,
+    choose_type,
+    common_attributes,
+    related,
+    retrieve,
+)
 from vlkge.tasks import retrieval
 from vlkge.tasks.metrics import average_precision
 from vlkge.tasks.retrieval import Attribute, judge, nearest, nearest_approximately
@@ -120,6 +129,14 @@ def test_things_without_a_vector_do_not_count_for_the_cosine_diversity() -> None
     lists = torch.tensor([[1, 2, 3]])
     assert judge(torch.tensor([0]), lists, [attribute], vectors).cosine_diversity == 1.0
     assert judge(torch.tensor([0]), lists, [attribute], torch.zeros(4, 2)).cosine_diversity is None
+
+
+def test_an_attribute_that_few_have_judges_only_when_it_is_named() -> None:
+    attributes = choose_attributes(DATASET, "artwork")
+    few = attributes[0].things[:9]
+    rare = Attribute("rare", few, torch.zeros_like(few))
+    common = common_attributes(DATASET, by_cosine(VECTORS), [*attributes, rare], "artwork")
+    assert [one.name for one in common] == ["hasStyle", "madeIn"]
 
 
 def test_relations_to_another_type_are_attributes_and_years_are_periods() -> None:

@@ -17,6 +17,9 @@ from vlkge.protocol import all_triples
 from vlkge.run import Run
 from vlkge.tasks.retrieval import Attribute, ListMetrics, best, judge, nearest, nearest_approximately
 
+COMMON = 0.5
+"""The share of the entities that an attribute is stated of, when none is named."""
+
 PERIOD = 50
 """Years that count as one period."""
 
@@ -159,6 +162,14 @@ def choose_attributes(dataset: Dataset, kind: str, names: list[str] | None = Non
     return [
         _attribute(dataset, triples[triples[:, 1] == dataset.relation_index(name)], name) for name in names or chosen
     ]
+
+
+def common_attributes(
+    dataset: Dataset, retriever: Retriever, attributes: list[Attribute], kind: str
+) -> list[Attribute]:
+    """The attributes that at least half of what can be found has; a rarer one would leave few to be judged."""
+    found = _known(dataset, retriever.present, [], kind)
+    return [one for one in attributes if one.stated_of(found).double().mean() >= COMMON]
 
 
 def retrieve(

@@ -134,7 +134,8 @@ def retrieve(
     ] = None,
     kind: Annotated[str | None, typer.Option("--type", help="What is retrieved; default: the unseen type.")] = None,
     attribute: Annotated[
-        list[str] | None, typer.Option(help="A relation whose shared tail is relevance; repeat it. Default: all.")
+        list[str] | None,
+        typer.Option(help="A relation whose shared tail is relevance; repeat it. Default: all common ones."),
     ] = None,
     split: Split = "test",
     pool: Annotated[Literal["split", "all"], typer.Option(help="Look among the split's entities, or all.")] = "split",
@@ -147,7 +148,16 @@ def retrieve(
 ) -> None:
     """Related entities: lists judged by what they share, beside random ones; or the nearest of one entity."""
     from vlkge.entity_vectors import vectors_of_type
-    from vlkge.retrieve import Request, by_cosine, by_relation, choose_attributes, choose_type, related, retrieve
+    from vlkge.retrieve import (
+        Request,
+        by_cosine,
+        by_relation,
+        choose_attributes,
+        choose_type,
+        common_attributes,
+        related,
+        retrieve,
+    )
 
     if relation and (run is None or approximate):
         raise UsageError("--relation asks the scorer of a --run, exactly; leave --approximate out")
@@ -167,6 +177,7 @@ def retrieve(
         if not quiet:
             terminal.note(retriever.name)
         return
+    attributes = attributes if attribute else common_attributes(dataset, retriever, attributes, kind)
     space = vectors_of_type(dataset, held, kind) if trained else vectors
     result = retrieve(dataset, retriever, space or vectors, attributes, Request(kind, split, pool, top, seed))
     if as_json:
