@@ -170,6 +170,16 @@ def test_a_retriever_that_knows_the_attributes_beats_the_random_order() -> None:
     assert (result.about["queries"], result.about["candidates"]) == (15, 30)
 
 
+def test_an_entity_of_train_in_a_held_out_triple_is_not_of_the_split() -> None:
+    first, last = DATASET.entity_index(WORKS[0]), DATASET.entity_index(WORKS[29])
+    held_out = torch.tensor([[first, DATASET.relation_index("isRelatedTo"), last]])
+    larger = replace(DATASET, triples={**DATASET.triples, "test": torch.cat([DATASET.triples["test"], held_out])})
+    attributes = choose_attributes(larger, "artwork", ["hasStyle"])
+    for dataset in (DATASET, larger):
+        result = retrieve(dataset, by_cosine(VECTORS), VECTORS, attributes, Request("artwork", top=5))
+        assert (result.about["queries"], result.about["candidates"]) == (15, 15)
+
+
 def test_random_lists_hold_neither_the_query_nor_anything_twice() -> None:
     from vlkge.retrieve import _random_lists
 

@@ -185,7 +185,7 @@ def retrieve(
         retriever: what makes the lists.
         space: the vectors of the cosine diversity; things without one do not count there.
         attributes: what relevance is judged by.
-        request: whose lists, of what, how long.
+        request: whose lists (those whose attributes the split states), of what, how long.
 
     Raises:
         UnknownNameError: no such split.
@@ -197,7 +197,7 @@ def retrieve(
     if request.split not in dataset.triples:
         raise UnknownNameError("split", request.split, dataset.triples)
     everything = _known(dataset, retriever.present, attributes, request.kind)
-    of_split = torch.isin(everything, torch.unique(dataset.triples[request.split][:, 0]))
+    of_split = torch.isin(everything, _heads(dataset, request.split, attributes))
     asked, pool = everything[of_split], everything[of_split] if request.pool == "split" else everything
     k = min(request.top, len(pool) - 1)
     if not len(asked) or k < 2:
@@ -234,6 +234,14 @@ def related(
                 tuple(name for name, agrees in shared.items() if agrees[rank - 1]))
         for rank, (found, score) in enumerate(zip(lists[0].tolist(), scores[0].tolist(), strict=True), 1)
     ]  # fmt: skip
+
+
+def _heads(dataset: Dataset, split: str, attributes: list[Attribute]) -> Tensor:
+    """Whose attributes a split states; an entity of train may stand in a held-out triple that relates it to another."""
+    stated = torch.tensor([dataset.relation_index(attribute.name) for attribute in attributes])
+    triples = dataset.triples[split]
+    heads: Tensor = torch.unique(triples[torch.isin(triples[:, 1], stated), 0])
+    return heads
 
 
 def _known(dataset: Dataset, present: Tensor, attributes: list[Attribute], kind: str) -> Tensor:

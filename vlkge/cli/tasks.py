@@ -135,7 +135,7 @@ def retrieve(
     kind: Annotated[str | None, typer.Option("--type", help="What is retrieved; default: the unseen type.")] = None,
     attribute: Annotated[
         list[str] | None,
-        typer.Option(help="A relation whose shared tail is relevance; repeat it. Default: all common ones."),
+        typer.Option(help="A relation whose shared tail is relevance; repeat it. Default: common ones."),
     ] = None,
     split: Split = "test",
     pool: Annotated[Literal["split", "all"], typer.Option(help="Look among the split's entities, or all.")] = "split",
