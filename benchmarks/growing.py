@@ -1,7 +1,7 @@
 """A graph that grows after training: part of a release is held back, trained without, and joins later.
 
     python benchmarks/growing.py RELEASE FEATURES --workspace /tmp/growing [--artworks 0.1] [--artists 0.05]
-                                 [--epochs 30] [--seed 0] [-- options of vlkge train]
+                                 [--epochs 30] [--seed 0] [--train OPTIONS OF vlkge train]
 
 Of the type with unseen members ("artworks") and of the type that made them ("artists") some are held back, an artist
 with all works; makers whose works would be more than the share are passed over. The rest is a release of its own, on
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--artists", type=float, default=0.05)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("train", nargs="*", help="options of vlkge train, behind --")
+    parser.add_argument("--train", nargs=argparse.REMAINDER, default=[], help="options of vlkge train; comes last")
     asked = parser.parse_args()
     place, later = asked.workspace, held_back(asked.release, Shares(asked.artworks, asked.artists, asked.seed))
     write_earlier(asked.release, place / "earlier", later)
