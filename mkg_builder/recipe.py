@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mkg_builder.errors import RecipeError, UnknownNameError
-from mkg_builder.strict import Strict, parse_yaml, set_dotted, validate
+from mkg_builder.layers import Layer, lay_over, read_layers, stated_in
+from mkg_builder.strict import Strict, set_dotted, validate
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 
@@ -224,8 +225,8 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(recipe_folder().glob("*.yaml"))}
 
 
-def find_recipe(name: str) -> Path:
-    """The file of a recipe given by its shipped name or by its path.
+def find_recipe(name: str, beside: Path = Path()) -> Path:
+    """The file of a recipe given by its shipped name or by its path from a folder.
 
     Raises:
         UnknownNameError: neither a shipped recipe nor a file.
@@ -234,22 +235,28 @@ def find_recipe(name: str) -> Path:
     if name in shipped:
         return shipped[name]
     if name.endswith((".yaml", ".yml")) or os.sep in name:
-        if Path(name).is_file():
-            return Path(name)
-        raise RecipeError(f"no recipe file {name} (looked in {Path.cwd()})")
+        if (beside / name).is_file():
+            return beside / name
+        raise RecipeError(f"no recipe file {name} (looked in {beside.resolve()})")
     raise UnknownNameError("recipe", name, shipped, "or give the path of a YAML file")
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe and apply `dotted.key=value` overrides.
+    """Read a recipe with all that it extends, and apply `dotted.key=value` overrides.
 
     Raises:
-        RecipeError: not YAML, not a recipe; the message names the path in it and the nearest known key.
+        RecipeError: not YAML, not a recipe; the message names the file, the path in it and the nearest known key.
     """
-    data = parse_yaml(path)
+    layers = recipe_layers(path)
+    data = lay_over(layers)
     for override in overrides:
         set_dotted(data, override)
-    return validate(Recipe, data, str(path))
+    return validate(Recipe, data, lambda location: str(stated_in(layers, location)))
+
+
+def recipe_layers(path: Path) -> list[Layer]:
+    """The files that a recipe is made of, what all others extend first."""
+    return read_layers(path, find_recipe)
 
 
 def canonical(recipe: Recipe) -> dict[str, Any]:
