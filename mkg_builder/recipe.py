@@ -101,6 +101,28 @@ class CleaningRecipe(Strict):
     bins: dict[str, BinRule] = {}
 
 
+class AlignmentRecipe(Strict):
+    """When two entities of one type are one thing.
+
+    Attributes:
+        identifiers: kinds of identifiers that belong to one thing only.
+        dates: relations to dates; two that contradict each other on one are not one thing.
+        accept: how alike names must be, of 1, to be joined; besides, a date must agree and no other be as likely.
+        review: how alike they must be for people to be asked.
+    """
+
+    identifiers: list[str] = []
+    dates: list[str] = []
+    accept: float = Field(0.95, gt=0, le=1)
+    review: float = Field(0.85, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "AlignmentRecipe":
+        if self.review > self.accept:
+            raise ValueError("`review` should not be more than `accept`")
+        return self
+
+
 class SplitRecipe(Strict):
     """How triples are divided.
 
@@ -166,7 +188,10 @@ class Expectations(Strict):
 
 
 class Recipe(Strict):
-    """One knowledge graph, from its sources to its card."""
+    """One knowledge graph, from its sources to its card.
+
+    `decisions` is a CSV file beside the recipe: pairs of entities that people decided to be one thing or not.
+    """
 
     name: Name
     title: str
@@ -182,6 +207,8 @@ class Recipe(Strict):
     sources: dict[Name, SourceRecipe] = Field(min_length=1)
     types: dict[Name, TypeRecipe] = Field(min_length=1)
     relations: dict[Name, RelationRecipe] = Field(min_length=1)
+    alignment: dict[Name, AlignmentRecipe] = {}
+    decisions: str | None = None
     cleaning: CleaningRecipe = CleaningRecipe()
     split: SplitRecipe
     images: ImagesRecipe = ImagesRecipe()
@@ -196,9 +223,9 @@ class Recipe(Strict):
             if relation.inverse is not None:
                 self._known("relations", relation.inverse, f"relations.{name}.inverse")
         rules, split = self.cleaning, self.split
-        for kind in [*rules.min_frequency, *self.expectations.entities, split.unseen]:
+        for kind in [*self.alignment, *rules.min_frequency, *self.expectations.entities, split.unseen]:
             if kind is not None:
-                self._known("types", kind, "cleaning, split or expectations")
+                self._known("types", kind, "alignment, cleaning, split or expectations")
         for name in [
             *rules.require, *rules.acyclic, *rules.frequency_exempt, *(rule.into for rule in rules.bins.values()),
             *split.together, *split.disjoint, *split.rest, *self.expectations.relations,

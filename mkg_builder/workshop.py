@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mkg_builder.context import SnapshotContext
-from mkg_builder.errors import UnknownNameError
+from mkg_builder.errors import RecipeError, UnknownNameError
 from mkg_builder.http import Client
 from mkg_builder.layers import stated_in
 from mkg_builder.recipe import SourceRecipe, find_recipe, load_recipe, recipe_layers
@@ -76,6 +76,19 @@ class Workshop:
     def _folder(self, source: str) -> Path:
         """Where the recipe lies that brings a source in: its files lie beside that one."""
         return stated_in(self.layers, ("sources", source, "use")).resolve().parent
+
+    def decisions(self) -> Path | None:
+        """The file of decisions that the recipe brings, beside the recipe that names it.
+
+        Raises:
+            RecipeError: there is no such file.
+        """
+        if self.recipe.decisions is None:
+            return None
+        path = stated_in(self.layers, ("decisions",)).parent / self.recipe.decisions
+        if not path.is_file():
+            raise RecipeError(f"no file {path}, which the recipe names as its `decisions`")
+        return path
 
     def _endpoints(self) -> dict[str, str]:
         """The recipe's endpoints, then what the snapshot was fetched from, then what the user says."""
