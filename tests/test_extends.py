@@ -1,5 +1,6 @@
 """A recipe that extends another: what it inherits, what it may not, and which file a fault is told of."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 import yaml
 
 from mkg_builder.build import Job, build
-from mkg_builder.errors import RecipeError, UnknownNameError
+from mkg_builder.errors import RecipeError, UnknownNameError, UsageError
 from mkg_builder.recipe import load_recipe, recipe_folder
+from mkg_builder.snapshot import Snapshot
 from tests.tiny_recipe import RECIPE, write_recipe
 
 FILE_SOURCE = """
@@ -99,6 +101,8 @@ def test_a_wrong_key_is_told_of_the_file_that_states_it(tmp_path: Path) -> None:
     write_recipe(tmp_path)
     with pytest.raises(RecipeError, match=r"own\.yaml: .*types\.style\.txt"):
         load_recipe(extending(tmp_path, types={"style": {"txt": "none"}}))
+    with pytest.raises(RecipeError, match=r"own\.yaml: types\.style\.text"):  # which both state, the base rightly
+        load_recipe(extending(tmp_path, types={"style": {"text": "all"}}))
 
 
 def test_a_wrong_option_of_a_source_is_told_of_the_file_that_states_it(tmp_path: Path) -> None:
@@ -119,3 +123,15 @@ def test_a_source_finds_its_files_beside_the_recipe_that_brings_it(tmp_path: Pat
     report = build(Job(str(own), tmp_path / "w"))
     assert (report.manifest["name"], report.manifest["version"]) == ("own", "2.0.0")
     assert report.manifest["recipe"]["split"] == {**load_recipe(base / "tiny.yaml").split.model_dump(), "seed": 5}
+
+
+def test_a_copy_of_the_snapshot_of_what_is_extended_is_gone_on_from(tmp_path: Path) -> None:
+    sources = {"works": {**RECIPE["sources"]["works"], "endpoints": {"one": "https://one.example"}}}
+    base = write_recipe(tmp_path, sources=sources)
+    build(Job(str(base), tmp_path / "w"))
+    shutil.copytree(tmp_path / "w" / "snapshots" / "tiny", tmp_path / "w" / "snapshots" / "own")
+    more = {"works": {"endpoints": {"two": "https://two.example"}}}
+    assert build(Job(str(extending(tmp_path, sources=more)), tmp_path / "w")).fetched == 0
+    moved = {"works": {"endpoints": {"one": "https://elsewhere.example"}}}
+    with pytest.raises(UsageError, match="holds answers of one=https"):
+        Snapshot(tmp_path / "w" / "snapshots" / "own").claim_origin(moved["works"]["endpoints"])

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from mkg_builder.schema import read_manifest
+from mkg_builder.snapshot import Snapshot
+from mkg_builder.source import Answer
+from mkg_builder.testing import SourceContract
 from tests.conftest import ROOT, run_command
-from tests.tiny_recipe import RECIPE, write_recipe
+from tests.tiny_recipe import RECIPE, Works, write_recipe
 
 SALON = Path(__file__).parent / "data" / "salon"
 RELATIONS = {"isCreatedByArtist": RECIPE["relations"]["isCreatedByArtist"]}
@@ -48,3 +51,18 @@ def test_the_contract_is_there_for_the_tests_of_a_package(installed: str) -> Non
     environment = {**os.environ, "PYTHONPATH": installed}
     done = subprocess.run(command, cwd=SALON, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert "6 passed" in done.stdout, done.stdout
+
+
+class Contract(SourceContract):
+    """Of a source that says nothing of fields that it does not read."""
+
+    def source(self) -> Works:
+        return Works(Works.Options())
+
+    def spoil(self, snapshot: Snapshot) -> None:
+        snapshot.put(Answer("works:surprise", 200, b"", "text/plain"))
+
+
+def test_the_contract_refuses_a_source_that_keeps_a_surprise_to_itself(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        Contract().test_a_surprise_field_is_reported(Snapshot(tmp_path))

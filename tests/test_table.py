@@ -125,6 +125,7 @@ def test_lists_and_objects_of_json_are_values_and_dotted_columns(tmp_path: Path)
         ({"split": ";", "type": "style"}, "Cubism; Fauvism;", ["style:cubism", "style:fauvism"], None),
         ({"match": r"(.+) \(style\)", "type": "style"}, "Cubism (style)", ["style:cubism"], None),
         ({"match": r"(.+) \(style\)", "type": "style"}, "Cubism", [], "does not match"),
+        ({"match": "[A-Z][a-z]+", "type": "style"}, "Cubism, early", [], "does not match"),
         ({"lookup": {"kub.": "Cubism"}, "type": "style"}, "kub.", ["style:cubism"], None),
         ({"lookup": {"kub.": "Cubism"}, "type": "style"}, "Fauvism", ["style:fauvism"], None),
         ({"lookup": {"kub.": "Cubism", "*": None}, "type": "style"}, "Fauvism", [], "stands for nothing"),
