@@ -67,7 +67,7 @@ class Tables(Source):
                 thing = scribe.thing()
                 label = told.label(table.entity.type, thing) if thing is not None else None
                 if thing is not None and label is not None:
-                    if table.entity.label is None:
+                    if table.entity.label is None and table.entity.tells_more():
                         yield scribe.entity(thing, label)
                     yield from scribe.facts(thing, told)
                 elif thing is None and table.entity.label is None:

@@ -103,6 +103,10 @@ class Rows(Strict):
     aliases: list[Column] = []
     same_as: dict[Name, Column] = {}
 
+    def tells_more(self) -> bool:
+        """Whether a row says of its thing more than what it is called."""
+        return bool(self.text or self.image or self.aliases or self.same_as)
+
 
 class Table(Strict):
     """One table.
