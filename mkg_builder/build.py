@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mkg_builder.align import align
 from mkg_builder.checks import expectation_findings
 from mkg_builder.clean import clean, drop_unused
+from mkg_builder.decisions import decided, read_decisions, record, write_review
 from mkg_builder.errors import DataError, UpstreamError
 from mkg_builder.facts import Facts
 from mkg_builder.findings import Finding, raise_on_errors
@@ -21,11 +23,14 @@ from mkg_builder.picture_pool import PicturePool
 from mkg_builder.recipe import Recipe
 from mkg_builder.schema import MANIFEST, read_manifest
 from mkg_builder.snapshot import Snapshot
-from mkg_builder.source import Observations, Progress, Vectors
+from mkg_builder.source import Answer, Observations, Progress, Vectors
 from mkg_builder.split import sides_of, split_facts
 from mkg_builder.triples import Triples, TriplesBuilder
 from mkg_builder.workshop import Job, Workshop
 from mkg_builder.write import Draft, write_release
+
+DECISIONS = "alignment:decisions"
+"""Where the snapshot keeps what people decided on pairs of entities."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ def _make(workshop: Workshop, advance: Progress | None) -> BuildReport:
     recipe, snapshot = workshop.recipe, workshop.snapshot
     facts, observations = _read(workshop)
     read = len(facts.triples)
+    facts = _align(workshop, facts, observations)
     facts, pictures = _verify_pictures(facts, snapshot, advance)
     facts = clean(facts, recipe)
     facts, sides = split_facts(facts, recipe.split, _near_duplicates(facts, pictures, recipe))
@@ -175,6 +181,31 @@ def _require_ends(facts: Facts) -> None:
             f"source {triple.source!r} states {triple.head} {triple.relation} {triple.tail}, and no source says what "
             f"{stranger} is; its read() must yield an Entity of this id"
         )
+
+
+def _align(workshop: Workshop, facts: Facts, observations: Observations) -> Facts:
+    """Join what is one thing across sources; what people decided is kept in the snapshot, what they should is laid out.
+
+    So the same snapshot and recipe give the same release, whatever becomes of the file of decisions afterwards.
+    """
+    recipe, snapshot = workshop.recipe, workshop.snapshot
+    if not recipe.alignment:
+        return facts
+    review = workshop.job.workspace / "review" / f"{recipe.name}.csv"
+    own, shipped = read_decisions(review), workshop.decisions()
+    answers = decided(read_decisions(shipped).values() if shipped else ()) | decided(own.values())
+    if answers or DECISIONS in snapshot:
+        snapshot.put(Answer(DECISIONS, 200, record(answers), "text/csv"))
+    found = align(facts, recipe, answers)
+    write_review(review, own, found.waiting)
+    by = ", ".join(f"{count} by {way}" for way, count in sorted(found.joined.items()) if count)
+    note = f"alignment: {found.joined.total()} entities joined to others{f' ({by})' if by else ''}"
+    if found.waiting:
+        note += f"; {len(found.waiting)} pairs wait for a decision in {review.parent.name}/{review.name}"
+    observations.notes.append(note)
+    if strangers := sum(not facts.entities.keys() >= {*pair} for pair in answers):
+        observations.notes.append(f"alignment: {strangers} decisions are about entities that no source tells of")
+    return found.facts
 
 
 def _near_duplicates(facts: Facts, pictures: Mapping[str, Picture | BrokenPicture], recipe: Recipe) -> dict[str, str]:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mkg_builder.errors import RecipeError, UnknownNameError
-from mkg_builder.strict import Strict, parse_yaml, set_dotted, validate
+from mkg_builder.layers import Layer, lay_over, read_layers, stated_in
+from mkg_builder.strict import Strict, set_dotted, validate
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 
@@ -100,6 +101,28 @@ class CleaningRecipe(Strict):
     bins: dict[str, BinRule] = {}
 
 
+class AlignmentRecipe(Strict):
+    """When two entities of one type are one thing.
+
+    Attributes:
+        identifiers: kinds of identifiers that belong to one thing only.
+        dates: relations to dates; two that contradict each other on one are not one thing.
+        accept: how alike names must be, of 1, to be joined; besides, a date must agree and no other be as likely.
+        review: how alike they must be for people to be asked.
+    """
+
+    identifiers: list[str] = []
+    dates: list[str] = []
+    accept: float = Field(0.95, gt=0, le=1)
+    review: float = Field(0.85, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "AlignmentRecipe":
+        if self.review > self.accept:
+            raise ValueError("`review` should not be more than `accept`")
+        return self
+
+
 class SplitRecipe(Strict):
     """How triples are divided.
 
@@ -165,7 +188,10 @@ class Expectations(Strict):
 
 
 class Recipe(Strict):
-    """One knowledge graph, from its sources to its card."""
+    """One knowledge graph, from its sources to its card.
+
+    `decisions` is a CSV file beside the recipe: pairs of entities that people decided to be one thing or not.
+    """
 
     name: Name
     title: str
@@ -181,6 +207,8 @@ class Recipe(Strict):
     sources: dict[Name, SourceRecipe] = Field(min_length=1)
     types: dict[Name, TypeRecipe] = Field(min_length=1)
     relations: dict[Name, RelationRecipe] = Field(min_length=1)
+    alignment: dict[Name, AlignmentRecipe] = {}
+    decisions: str | None = None
     cleaning: CleaningRecipe = CleaningRecipe()
     split: SplitRecipe
     images: ImagesRecipe = ImagesRecipe()
@@ -195,9 +223,9 @@ class Recipe(Strict):
             if relation.inverse is not None:
                 self._known("relations", relation.inverse, f"relations.{name}.inverse")
         rules, split = self.cleaning, self.split
-        for kind in [*rules.min_frequency, *self.expectations.entities, split.unseen]:
+        for kind in [*self.alignment, *rules.min_frequency, *self.expectations.entities, split.unseen]:
             if kind is not None:
-                self._known("types", kind, "cleaning, split or expectations")
+                self._known("types", kind, "alignment, cleaning, split or expectations")
         for name in [
             *rules.require, *rules.acyclic, *rules.frequency_exempt, *(rule.into for rule in rules.bins.values()),
             *split.together, *split.disjoint, *split.rest, *self.expectations.relations,
@@ -224,8 +252,8 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(recipe_folder().glob("*.yaml"))}
 
 
-def find_recipe(name: str) -> Path:
-    """The file of a recipe given by its shipped name or by its path.
+def find_recipe(name: str, beside: Path = Path()) -> Path:
+    """The file of a recipe given by its shipped name or by its path from a folder.
 
     Raises:
         UnknownNameError: neither a shipped recipe nor a file.
@@ -234,22 +262,28 @@ def find_recipe(name: str) -> Path:
     if name in shipped:
         return shipped[name]
     if name.endswith((".yaml", ".yml")) or os.sep in name:
-        if Path(name).is_file():
-            return Path(name)
-        raise RecipeError(f"no recipe file {name} (looked in {Path.cwd()})")
+        if (beside / name).is_file():
+            return beside / name
+        raise RecipeError(f"no recipe file {name} (looked in {beside.resolve()})")
     raise UnknownNameError("recipe", name, shipped, "or give the path of a YAML file")
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe and apply `dotted.key=value` overrides.
+    """Read a recipe with all that it extends, and apply `dotted.key=value` overrides.
 
     Raises:
-        RecipeError: not YAML, not a recipe; the message names the path in it and the nearest known key.
+        RecipeError: not YAML, not a recipe; the message names the file, the path in it and the nearest known key.
     """
-    data = parse_yaml(path)
+    layers = recipe_layers(path)
+    data = lay_over(layers)
     for override in overrides:
         set_dotted(data, override)
-    return validate(Recipe, data, str(path))
+    return validate(Recipe, data, lambda location: str(stated_in(layers, location)))
+
+
+def recipe_layers(path: Path) -> list[Layer]:
+    """The files that a recipe is made of, what all others extend first."""
+    return read_layers(path, find_recipe)
 
 
 def canonical(recipe: Recipe) -> dict[str, Any]:

@@ -33,7 +33,11 @@ def merge_aliases(facts: Facts, rules: CleaningRecipe) -> Facts:
             if identifier.partition(":")[0] in rules.merge_by:
                 holders[entity.type, identifier].append(name)
     groups += [tuple(names) for names in holders.values()]
-    renamed = {name: first for name, first in clusters(groups).items() if name != first}
+    return merge(facts, {name: first for name, first in clusters(groups).items() if name != first})
+
+
+def merge(facts: Facts, renamed: Mapping[str, str]) -> Facts:
+    """The facts with some entities joined to others, which stand for both: old id -> the one that stays."""
     if not renamed:
         return facts
     kept = (entity for name, entity in facts.entities.items() if name not in renamed)
@@ -133,22 +137,22 @@ def drop_contradictions(facts: Facts, rules: CleaningRecipe) -> Facts:
     """Nobody dies before he is born: both dates go, since either may be the wrong one."""
     triples, doomed = facts.triples, np.zeros(len(facts.triples), bool)
     for earlier, later in rules.in_order.items():
-        firsts = _years(triples, earlier, rules.circa_years)
-        lasts = _years(triples, later, rules.circa_years)
+        firsts = years(triples, earlier, rules.circa_years)
+        lasts = years(triples, later, rules.circa_years)
         wrong = {head for head in firsts.keys() & lasts.keys() if firsts[head][0] > lasts[head][1]}
         doomed |= triples.of_relation({earlier, later}) & np.isin(triples.head, list(wrong))
     return facts.without_triples(doomed, "contradiction", lambda t: f"{t.relation} contradicts its counterpart")
 
 
-def _years(triples: Triples, relation: str, circa: int) -> dict[int, tuple[int, int]]:
+def years(triples: Triples, relation: str, circa: int) -> dict[int, tuple[int, int]]:
     """Head -> the first and last year that its dates under a relation allow."""
-    years: dict[int, tuple[int, int]] = {}
+    found: dict[int, tuple[int, int]] = {}
     for place in np.flatnonzero(triples.of_relation({relation})).tolist():
         span = bounds(triples.ids[triples.tail[place]].partition(":")[2], circa)
         if span is not None and entity_type(triples.ids[triples.tail[place]]) == "date":
-            known = years.get(int(triples.head[place]), span)
-            years[int(triples.head[place])] = (min(span[0], known[0]), max(span[1], known[1]))
-    return years
+            known = found.get(int(triples.head[place]), span)
+            found[int(triples.head[place])] = (min(span[0], known[0]), max(span[1], known[1]))
+    return found
 
 
 def drop_cycles(facts: Facts, recipe: Recipe) -> Facts:

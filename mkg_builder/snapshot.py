@@ -219,13 +219,15 @@ class Snapshot:
     def claim_origin(self, endpoints: Mapping[str, str]) -> None:
         """Remember which machine the answers come from, and refuse to mix two.
 
-        Loopback addresses count as one machine whatever their port, since a local server's port changes.
+        Loopback addresses count as one machine whatever their port, since a local server's port changes. Endpoints
+        may be added, so that a recipe can go on from a copy of the snapshot of what it extends.
 
         Raises:
             UsageError: the snapshot already holds answers of another machine.
         """
         known = self.origin()
-        if known is not None and _machines(known) != _machines(endpoints):
+        machines = _machines(endpoints)
+        if known is not None and any(machines.get(name, now) != now for name, now in _machines(known).items()):
             raise UsageError(
                 f"{self.folder} holds answers of {_words(known)}, not of {_words(endpoints)}; "
                 "use another --workspace, or the same --endpoint as before"

@@ -1,7 +1,7 @@
 """Reading strictly: JSON and YAML from outside, and settings whose unknown keys are refused with the nearest named."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,18 +78,28 @@ def set_dotted(data: dict[str, Any], override: str) -> None:
         place[last] = value
 
 
-def validate(model: type[M], data: Mapping[str, Any], where: str) -> M:
+Location = tuple[int | str, ...]
+
+
+def validate(model: type[M], data: Mapping[str, Any], where: str | Callable[[Location], str]) -> M:
     """The data as a model; the first fault as one line that names its path.
+
+    Args:
+        model: what the data should be.
+        data: from outside.
+        where: what holds the data, or what holds a place in it, for the message.
 
     Raises:
         RecipeError: an unknown key (the nearest is named), a missing key, a wrong value.
     """
+    source = (lambda _: where) if isinstance(where, str) else where
     try:
         return model.model_validate(data)
     except UnknownNameError as error:
-        raise RecipeError(f"{where}: {error}") from None
+        raise RecipeError(f"{source(())}: {error}") from None
     except ValidationError as error:
         fault = error.errors()[0]
+        where = source(fault["loc"])
         path = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
             known = _known_keys(model, fault["loc"][:-1])

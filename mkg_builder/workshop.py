@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mkg_builder.context import SnapshotContext
-from mkg_builder.errors import UnknownNameError
+from mkg_builder.errors import RecipeError, UnknownNameError
 from mkg_builder.http import Client
-from mkg_builder.recipe import SourceRecipe, find_recipe, load_recipe
+from mkg_builder.layers import stated_in
+from mkg_builder.recipe import SourceRecipe, find_recipe, load_recipe, recipe_layers
 from mkg_builder.registry import Registry
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Progress, Source
@@ -20,6 +21,7 @@ SOURCES = Registry(
     "mkg_builder.sources",
     {
         "official": "mkg_builder.sources.official:Official",
+        "table": "mkg_builder.sources.table:Tables",
         "wikiart": "mkg_builder.sources.wikiart:WikiArt",
         "wikidata": "mkg_builder.sources.wikidata:Wikidata",
     },
@@ -57,15 +59,36 @@ class Workshop:
     def __init__(self, job: Job, advance: Progress | None = None) -> None:
         self.job, self.advance = job, advance
         path = find_recipe(job.recipe)
-        self.folder = path.resolve().parent
+        self.folder, self.layers = path.resolve().parent, recipe_layers(path)
         self.recipe = load_recipe(path, job.overrides)
         self.snapshot = Snapshot(job.workspace / "snapshots" / self.recipe.name)
         self.sources = {name: self._source(name, part) for name, part in self.recipe.sources.items()}
         self.endpoints = self._endpoints()
 
     def _source(self, name: str, part: SourceRecipe) -> Source:
-        kind: type[Source] = SOURCES.resolve(part.use, self.folder)
-        return kind(validate(kind.Options, part.options, f"{self.job.recipe}: sources.{name}.options"))
+        kind: type[Source] = SOURCES.resolve(part.use, self._folder(name))
+        place = ("sources", name, "options")
+        return kind(
+            validate(kind.Options, part.options,
+                     lambda location: f"{stated_in(self.layers, (*place, *location))}: {'.'.join(place)}")
+        )  # fmt: skip
+
+    def _folder(self, source: str) -> Path:
+        """Where the recipe lies that brings a source in: its files lie beside that one."""
+        return stated_in(self.layers, ("sources", source, "use")).resolve().parent
+
+    def decisions(self) -> Path | None:
+        """The file of decisions that the recipe brings, beside the recipe that names it.
+
+        Raises:
+            RecipeError: there is no such file.
+        """
+        if self.recipe.decisions is None:
+            return None
+        path = stated_in(self.layers, ("decisions",)).parent / self.recipe.decisions
+        if not path.is_file():
+            raise RecipeError(f"no file {path}, which the recipe names as its `decisions`")
+        return path
 
     def _endpoints(self) -> dict[str, str]:
         """The recipe's endpoints, then what the snapshot was fetched from, then what the user says."""
@@ -102,7 +125,7 @@ class Workshop:
         """What a source is given: with a client while it fetches, without one while it reads."""
         part = self.recipe.sources[name]
         context = SnapshotContext(
-            name, self.folder, self.snapshot, self.endpoints, self.job.limit,
+            name, self._folder(name), self.snapshot, self.endpoints, self.job.limit,
             self._client(name) if online and part.endpoints else None, self.advance,
         )  # fmt: skip
         context.files = self.job.files

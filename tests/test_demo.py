@@ -26,7 +26,7 @@ from mkg_builder.recipe import recipe_folder
 from mkg_builder.registry import Registry
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Source
-from tests.contracts import SourceContract
+from mkg_builder.testing import SourceContract
 
 RECIPES = recipe_folder()
 FILES = Registry("file", "tests.none", {})
@@ -212,7 +212,7 @@ def _statistics(data: bytes) -> np.ndarray:
 def test_every_built_in_source_and_every_shipped_recipes_source_has_a_contract_test() -> None:
     from mkg_builder.recipe import load_recipe, shipped_recipes
     from mkg_builder.workshop import SOURCES
-    from tests import test_official, test_wikiart, test_wikidata  # noqa: F401  (found below as subclasses)
+    from tests import test_official, test_table, test_wikiart, test_wikidata  # noqa: F401  (found below as subclasses)
 
     tested = {type(contract().source()).__name__ for contract in SourceContract.__subclasses__()}
     parts = [part for path in shipped_recipes().values() for part in load_recipe(path).sources.values()]

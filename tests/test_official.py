@@ -19,8 +19,8 @@ from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Source
 from mkg_builder.sources.official import Official, OfficialOptions
 from mkg_builder.strict import validate
+from mkg_builder.testing import SourceContract
 from tests.conftest import SHARED
-from tests.contracts import SourceContract
 from vlkge.dataset import load_folder
 
 TRIPLES = b"""head,relation,tail,mode\r

@@ -20,11 +20,12 @@ SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
     "__main__", "cli", "build", "publish", "hub", "variant", "summary", "checks", "leaks", "write", "shards",
-    "compare", "differences", "croissant", "card", "statistics", "split", "clean", "reconcile", "facts",
-    "knowledge_graph", "workshop", "images", "sources", "context", "picture_pool", "picture_worker", "http", "robots",
-    "throttle", "replies", "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "strict",
-    "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "remote", "markdown",
-    "terminal", "registry", "places", "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
+    "compare", "differences", "croissant", "card", "statistics", "split", "decisions", "align", "clean", "reconcile",
+    "facts", "knowledge_graph", "workshop", "images", "sources", "testing", "context", "picture_pool", "picture_worker",
+    "http", "robots", "throttle", "replies", "wire", "connections", "sparql", "snapshot", "journal", "source",
+    "recipe", "layers", "strict", "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph",
+    "findings", "remote", "markdown", "terminal", "registry", "places", "names", "dates", "durable", "addresses",
+    "clock", "redaction", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 

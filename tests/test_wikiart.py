@@ -18,7 +18,7 @@ from mkg_builder.graph import Entity, Triple
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from mkg_builder.sources.wikiart import WikiArt, WikiArtOptions
-from tests.contracts import SourceContract
+from mkg_builder.testing import SourceContract
 from tests.site import answer
 from tests.wikiart_site import BASE, ITEM, JSON, PICTURE, WORK, context, listing, read, read_all, site
 

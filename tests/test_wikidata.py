@@ -22,8 +22,8 @@ from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from mkg_builder.sources.wikidata import Wikidata, WikidataOptions
 from mkg_builder.sources.wikidata_queries import FIRST_SIGNS, any_labels, countries, crosswalk, facts, labels
+from mkg_builder.testing import SourceContract
 from tests.conftest import SHARED
-from tests.contracts import SourceContract
 from tests.query_service import SOMETHING, QueryService, dated, named, stated, time
 
 MONET = [stated("Q296", "P6002", '"claude-monet"'), named("Q296", '"Claude Monet"@mul')]

@@ -1,0 +1,168 @@
+"""Tables that a recipe maps to a graph: CSV, TSV, JSON, JSONL and Parquet, beside the recipe or fetched."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from typing_extensions import override
+
+from mkg_builder.errors import DataError, RecipeError, UnknownNameError
+from mkg_builder.graph import Dropped, Statement
+from mkg_builder.source import Request, Source, SourceContext, SourceOptions
+from mkg_builder.sources.table_options import ImageColumn, Table, TableOptions
+from mkg_builder.sources.table_rows import CLOSED, read_rows
+from mkg_builder.sources.table_statements import Scribe, Told, picture_key
+from mkg_builder.sources.table_values import read_lookup, read_values
+
+
+class Tables(Source):
+    """Rows become entities and their facts; what the recipe does not map is reported, what cannot be used listed.
+
+    The tables are read twice, so that their order does not matter: first for the things that they tell of, then for
+    the facts; a few rows are in memory at a time, besides the ids and labels of the things.
+    """
+
+    Options: ClassVar[type[SourceOptions]] = TableOptions
+
+    @override
+    def fetch(self, context: SourceContext) -> None:
+        tables: dict[str, Table] = self.options.tables
+        for table in tables.values():
+            _fetch_file(context, table.file, table.endpoint)
+            for name in _lookup_files(table):
+                _fetch_file(context, name, None)
+        if any(not context.has(_key(context, table.file, table.endpoint)) for table in tables.values()):
+            return  # which the context has written down
+        told = Told(tables)
+        for _ in self._things(context, told):
+            pass
+        for name, table in tables.items():
+            if table.entity.image is not None:
+                self._fetch_pictures(context, name, table.entity.image, told)
+
+    def _fetch_pictures(self, context: SourceContext, name: str, column: ImageColumn, told: Told) -> None:
+        wanted: dict[str, Request] = {}
+        for scribe in self._rows(context, name):
+            thing = scribe.thing()
+            if thing is None or told.label(scribe.table.entity.type, thing) is None:
+                continue
+            for value in read_values(scribe.row, column, scribe.lookups):
+                key = picture_key(context.name, column, value.text)
+                if column.endpoint is not None:
+                    url = f"{context.endpoint(column.endpoint)}/{value.text.lstrip('/')}"
+                    wanted[key] = Request(key, url, accept="image/")
+                elif value.text.startswith(("http://", "https://")):
+                    wanted[key] = Request(key, value.text, accept="image/")
+                elif value.text and (path := _inside(context, value.text)) is not None:
+                    context.put_file(key, path, "application/octet-stream")
+        for done, _ in enumerate(context.get_all(list(wanted.values())), start=1):
+            context.progress(done, len(wanted))
+
+    @override
+    def read(self, context: SourceContext) -> Iterator[Statement]:
+        told = Told(self.options.tables)
+        yield from self._things(context, told)
+        for name, table in told.tables.items():
+            for scribe in self._rows(context, name, report=True):
+                thing = scribe.thing()
+                label = told.label(table.entity.type, thing) if thing is not None else None
+                if thing is not None and label is not None:
+                    if table.entity.label is None and table.entity.tells_more():
+                        yield scribe.entity(thing, label)
+                    yield from scribe.facts(thing, told)
+                elif thing is None and table.entity.label is None:
+                    context.drop(scribe.without(table.entity.id, thing))
+                elif thing is not None and table.entity.label is None:
+                    context.drop(Dropped(thing, "unknown_id", f"{name}: no table tells of it"))
+
+    def _things(self, context: SourceContext, told: Told) -> Iterator[Statement]:
+        """The entities that the tables tell of; of a row that lacks an id or a label only why."""
+        led_to = {fact.table for table in told.tables.values() for fact in table.facts}
+        for name, table in told.tables.items():
+            if table.entity.label is None:
+                continue
+            known = told.labels.setdefault(name, {})
+            most = None if name in led_to else context.limit
+            for scribe in self._rows(context, name):
+                thing, label = scribe.thing(), scribe.one(table.entity.label)
+                if thing is None or label is None:
+                    context.drop(scribe.without(table.entity.label if thing else table.entity.id, thing))
+                elif most is None or thing in known or len(known) < most:
+                    if known.setdefault(thing, label) != label:
+                        context.drop(Dropped(thing, "repeated_id", f"{name}: another row calls it {label!r}"))
+                    yield scribe.entity(thing, known[thing])
+
+    def _rows(self, context: SourceContext, name: str, report: bool = False) -> Iterator[Scribe]:
+        """The rows that are asked for.
+
+        Raises:
+            DataError: the file is not there, or has no column of a name that the recipe maps.
+        """
+        table: Table = self.options.tables[name]
+        path = _kept(context, table.file, table.endpoint)
+        lookups = {file: read_lookup(_kept(context, file, None).read_bytes(), file) for file in _lookup_files(table)}
+        seen, passed_over = set[str](), 0
+        for number, row in enumerate(read_rows(path, table)):
+            seen |= row.keys()
+            if number == 0 and table.kind() in CLOSED:
+                _require_columns(table, seen)
+            if all(set(row.get(column, ())) & set(values) for column, values in table.only.items()):
+                yield Scribe(context, name, table, row, lookups)
+            else:
+                passed_over += 1
+        if seen:
+            _require_columns(table, seen)
+        if report:
+            for column in sorted(seen - _accounted_for(table)):
+                context.leftover(f"{name}.{column}")
+            if passed_over:
+                context.note(f"{name}: {passed_over:,} rows are not among what `only` asks for")
+
+
+def _require_columns(table: Table, seen: set[str]) -> None:
+    absent = sorted(table.used() - seen)
+    if absent:
+        raise DataError(str(UnknownNameError(f"column in {table.file}:", absent[0], seen)))
+
+
+def _accounted_for(table: Table) -> set[str]:
+    """The columns that are read or ignored, and the JSON objects around them."""
+    named = table.used() | set(table.ignore)
+    return named | {name[:place] for name in named for place, sign in enumerate(name) if sign == "."}
+
+
+def _lookup_files(table: Table) -> list[str]:
+    return sorted({column.lookup for column in table.columns() if isinstance(column.lookup, str)})
+
+
+def _key(context: SourceContext, file: str, endpoint: str | None) -> str:
+    return f"{endpoint or context.name}:{file}"
+
+
+def _fetch_file(context: SourceContext, file: str, endpoint: str | None) -> None:
+    key = _key(context, file, endpoint)
+    if endpoint is not None:
+        answer = context.get(Request(key, f"{context.endpoint(endpoint)}/{file.lstrip('/')}"))
+        if answer.status not in (0, 200):
+            raise DataError(
+                f"{context.endpoint(endpoint)}/{file}: answered with status {answer.status}, not with a table"
+            )
+        return
+    path = context.folder / file
+    if not path.is_file():
+        raise RecipeError(f"no file {path}; the files of a table source are looked up beside the recipe")
+    context.put_file(key, path, "application/octet-stream")
+
+
+def _kept(context: SourceContext, file: str, endpoint: str | None) -> Path:
+    path = context.file(_key(context, file, endpoint))
+    if path is None:
+        raise DataError(f"the snapshot does not hold {file}: run mkgb fetch")
+    return path
+
+
+def _inside(context: SourceContext, name: str) -> Path | None:
+    """A file beside the recipe that a cell names; None where there is none, or it leads out of that folder."""
+    folder = context.folder.resolve()
+    path = (folder / name).resolve()
+    return path if path.is_relative_to(folder) and path.is_file() else None

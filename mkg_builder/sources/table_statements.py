@@ -1,0 +1,147 @@
+"""What one row of a table states: an entity, its facts, its literals; what cannot be read is written down."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mkg_builder.graph import Dropped, Entity, Literal, Statement, Triple
+from mkg_builder.names import normalise, slug
+from mkg_builder.places import country_id, country_name
+from mkg_builder.source import SourceContext
+from mkg_builder.sources.table_options import Column, Fact, ImageColumn, Table
+from mkg_builder.sources.table_rows import Row
+from mkg_builder.sources.table_values import Lookups, read_values
+
+SIGNATURE = 100
+"""So many signs of a row without an id are shown to find it by."""
+
+
+@dataclass
+class Told:
+    """What was told so far: the label of each thing by table and id, and every attribute."""
+
+    tables: Mapping[str, Table]
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    attributes: set[str] = field(default_factory=set)
+
+    def label(self, kind: str, thing: str) -> str | None:
+        """What a thing of a type is called in the first table that tells of it."""
+        found = (names.get(thing) for table, names in self.labels.items() if self.tables[table].entity.type == kind)
+        return next((label for label in found if label is not None), None)
+
+
+def picture_key(source: str, column: ImageColumn, value: str) -> str:
+    """Where the snapshot keeps a picture."""
+    return f"{column.endpoint or source}:{value.lstrip('/')}"
+
+
+@dataclass(frozen=True)
+class Scribe:
+    """Writes down one row.
+
+    Attributes:
+        name: of the table.
+        lookups: the files that its columns look values up in.
+    """
+
+    context: SourceContext
+    name: str
+    table: Table
+    row: Row
+    lookups: Lookups
+
+    def thing(self) -> str | None:
+        """The id of what the row speaks of."""
+        key = self.one(self.table.entity.id)
+        return self.place(self.table, key) if key else None
+
+    def place(self, table: Table, key: str) -> str:
+        """The id that a key in a table's id column stands for."""
+        return f"{table.entity.type}:{self.context.name}/{normalise(key)}"
+
+    def one(self, column: Column | None) -> str | None:
+        """The only value of a cell; None where there is none or several."""
+        found = [value.text for value in read_values(self.row, column, self.lookups)] if column else []
+        return found[0] or None if len(found) == 1 else None
+
+    def without(self, column: Column, thing: str | None) -> Dropped:
+        """The line for a row that lacks what a row must have."""
+        several = len(self.row.get(column.column, ())) > 1
+        shown = "; ".join(f"{name}={', '.join(cell)}" for name, cell in self.row.items() if cell)[:SIGNATURE]
+        why = f"{self.name}: {'several values' if several else 'nothing'} in {column.column!r}"
+        return Dropped(thing or f"{self.context.name}.{self.name}: {shown}", "required_fields", why)
+
+    def texts(self, column: Column | None, thing: str, said: str) -> list[str]:
+        """The values of a cell; each that cannot be read is a line in `dropped`."""
+        good = []
+        for value in read_values(self.row, column, self.lookups) if column else ():
+            if value.why:
+                self.context.drop(Dropped(f"{thing} {said}", "unreadable_value", f"{self.name}: {value.why}"))
+            else:
+                good.append(value.text)
+        return good
+
+    def entity(self, thing: str, label: str) -> Entity:
+        """The row's entity with all that the table says of it but its facts."""
+        mapped = self.table.entity
+        text = " ".join(self.texts(mapped.text, thing, "text"))
+        aliases = [alias for column in mapped.aliases for alias in self.texts(column, thing, "alias")]
+        same_as = {
+            f"{kind}:{value}" for kind, column in mapped.same_as.items() for value in self.texts(column, thing, kind)
+        }
+        return Entity(
+            thing, mapped.type, label, text=text or None, image=self._image(thing), same_as=tuple(sorted(same_as)),
+            sources=(self.context.name,), aliases=tuple(sorted(set(aliases) - {label})),
+        )  # fmt: skip
+
+    def _image(self, thing: str) -> str | None:
+        column = self.table.entity.image
+        if column is None:
+            return None
+        for value in self.texts(column, thing, "image"):
+            key = picture_key(self.context.name, column, value)
+            if self.context.has(key):
+                return key
+            self.context.drop(Dropped(thing, "picture_not_fetched", f"{self.name}: {value}"))
+        return None
+
+    def facts(self, thing: str, told: Told) -> Iterator[Statement]:
+        """The row's triples, what they lead to, and its literals."""
+        for fact in self.table.facts:
+            for value in read_values(self.row, fact, self.lookups):
+                tail, why = (None, value.why) if value.why else self._tail(fact, value.text, told)
+                if tail is None:
+                    why = f"{self.name}: {why}"
+                    self.context.drop(
+                        Dropped(f"{thing} {fact.relation} {value.raw[:SIGNATURE]}", "unreadable_value", why)
+                    )
+                    continue
+                if tail.id not in told.attributes and fact.table is None:
+                    told.attributes.add(tail.id)
+                    yield tail
+                yield Triple(thing, fact.relation, tail.id, self.context.name)
+                if fact.parse != "text" and value.raw != value.text:
+                    yield Literal(thing, fact.relation, value.raw, self.context.name)
+        for name, column in self.table.literals.items():
+            for text in self.texts(column, thing, name):
+                yield Literal(thing, name, text, self.context.name)
+
+    def _tail(self, fact: Fact, text: str, told: Told) -> tuple[Entity | None, str]:
+        """What a fact leads to, or why to nothing."""
+        sources = (self.context.name,)
+        if fact.parse == "date":
+            return Entity(f"date:{text}", "date", text, text=text, sources=sources), ""
+        if fact.parse == "country":
+            label = country_name(text)
+            same_as = (f"iso3166:{text}",)
+            return Entity(country_id(text), "country", label, text=label, same_as=same_as, sources=sources), ""
+        if fact.table is not None:
+            other = told.tables[fact.table]
+            thing = self.place(other, text)
+            label = told.labels[fact.table].get(thing, "")
+            return (
+                (Entity(thing, other.entity.type, label), "") if label else (None, f"{fact.table} tells of no {text}")
+            )
+        name = slug(text)
+        if not name:
+            return None, f"{text!r} has no letter and no figure"
+        return Entity(f"{fact.type}:{name}", str(fact.type), text, text=text, sources=sources), ""

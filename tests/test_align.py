@@ -1,0 +1,285 @@
+"""Alignment: against a plain specification on generated sources, and through a build with people's decisions."""
+
+import random
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mkg_builder.align import align, name_key
+from mkg_builder.build import BuildReport, Job, build
+from mkg_builder.decisions import COLUMNS, read_decisions
+from mkg_builder.errors import DataError, RecipeError
+from mkg_builder.facts import Facts
+from mkg_builder.graph import Entity, Triple
+from mkg_builder.recipe import Recipe
+from mkg_builder.triples import Triples
+from tests.tiny_recipe import RECIPE, write_recipe
+
+DATES = ["wasBornOnDate", "diedOnDate"]
+RULE = {"identifiers": ["wikidata"], "dates": DATES}
+
+
+def recipe(*sources: str, **rule: Any) -> Recipe:
+    used = {name: {"use": "table"} for name in sources or ("site", "museum")}
+    return Recipe.model_validate({**RECIPE, "sources": used, "alignment": {"artist": {**RULE, **rule}}})
+
+
+def artist(name: str, source: str, label: str, *same_as: str, aliases: tuple[str, ...] = ()) -> Entity:
+    return Entity(f"artist:{name}", "artist", label, same_as=same_as, sources=(source,), aliases=aliases)
+
+
+def facts(*entities: Entity, **dates: tuple[str | None, str | None]) -> Facts:
+    """The entities, with years of birth and death by what stands behind `artist:`."""
+    stated = [
+        (f"artist:{name}", relation, f"date:{year}")
+        for name, years in dates.items() for relation, year in zip(DATES, years, strict=True) if year
+    ]  # fmt: skip
+    known = {entity.id: entity for entity in entities}
+    known |= {tail: Entity(tail, "date", tail, sources=("site",)) for _, _, tail in stated}
+    return Facts(known, Triples.of(Triple(*fact, "site") for fact in stated))
+
+
+def outcome(given: Facts, rules: Recipe, **decisions: bool) -> tuple[dict[str, str], set[tuple[str, str]]]:
+    """Which id became which, and the pairs that wait."""
+    found = align(given, rules, {tuple(f"artist:{n}" for n in pair.split("_")): d for pair, d in decisions.items()})
+    joined = {lost.id: lost.detail.partition(": ")[0] for lost in found.facts.dropped if lost.rule == "aligned"}
+    assert joined.keys() == given.entities.keys() - found.facts.entities.keys()
+    return joined, {(pair.left, pair.right) for pair in found.waiting}
+
+
+MONET = artist("monet", "site", "Claude Monet", "wikidata:Q296")
+
+
+def test_a_shared_identifier_joins_whatever_the_names_and_the_first_source_stands_for_both() -> None:
+    given = facts(MONET, artist("a1", "museum", "Oscar-Claude M.", "wikidata:Q296"))
+    found = align(given, recipe(), {})
+    assert found.facts.entities["artist:monet"].aliases == ("Oscar-Claude M.",)
+    assert found.facts.entities["artist:monet"].sources == ("museum", "site")
+    assert outcome(given, recipe()) == ({"artist:a1": "artist:monet"}, set())
+    assert outcome(given, recipe("museum", "site")) == ({"artist:monet": "artist:a1"}, set())
+
+
+@pytest.mark.parametrize(
+    ("label", "born", "joined", "waits"),
+    [
+        ("Monet, Claude", "1840", True, False),
+        ("MONET  Claude", "1840", True, False),
+        ("Claude Monet", "c. 1840", True, False),
+        ("Claude Monnet", "1840", True, False),  # one letter in twenty-five
+        ("Claud Monnet", "1840", False, True),
+        ("Claude Monet", None, False, True),  # nothing but the name
+        ("Claude Monet", "1867", False, False),  # his son's year
+        ("Edouard Manet", "1840", False, False),
+    ],
+)
+def test_a_name_joins_with_a_date_and_waits_without_and_never_against_one(
+    label: str, born: str | None, joined: bool, waits: bool
+) -> None:
+    given = facts(
+        MONET, artist("a1", "museum", label), monet=("1840", "1926"), a1=(born and born.replace("c. ", ""), None)
+    )
+    pair = ("artist:a1", "artist:monet")
+    assert outcome(given, recipe()) == ({pair[0]: pair[1]} if joined else {}, {pair} if waits else set())
+
+
+def test_another_name_of_either_counts() -> None:
+    given = facts(
+        MONET, artist("a1", "museum", "C.M.", aliases=("Monet, Claude",)), monet=("1840", None), a1=("1840", None)
+    )
+    assert outcome(given, recipe())[0] == {"artist:a1": "artist:monet"}
+
+
+def test_who_has_another_identifier_is_another() -> None:
+    given = facts(MONET, artist("a1", "museum", "Claude Monet", "wikidata:Q9"), monet=("1840", None), a1=("1840", None))
+    assert outcome(given, recipe()) == ({}, set())
+
+
+def test_two_of_one_source_are_never_joined_by_name() -> None:
+    given = facts(MONET, artist("twin", "site", "Claude Monet"), monet=("1840", None), twin=("1840", None))
+    assert outcome(given, recipe()) == ({}, set())
+
+
+TWINS = facts(
+    MONET, artist("a1", "museum", "Claude Monet"), artist("a2", "museum", "Monet, Claude"),
+    monet=("1840", None), a1=("1840", None), a2=("1840", None),
+)  # fmt: skip
+
+
+def test_two_that_are_as_likely_wait_and_neither_is_joined() -> None:
+    pairs = {("artist:a1", "artist:monet"), ("artist:a2", "artist:monet")}
+    assert outcome(TWINS, recipe()) == ({}, pairs)
+
+
+def test_a_decision_settles_both_and_a_refusal_leaves_the_other() -> None:
+    assert outcome(TWINS, recipe(), a1_monet=True) == ({"artist:a1": "artist:monet"}, set())
+    assert outcome(TWINS, recipe(), a1_monet=False) == ({"artist:a2": "artist:monet"}, set())
+    assert outcome(TWINS, recipe(), a1_monet=False, a2_monet=False) == ({}, set())
+
+
+def test_a_refusal_is_stronger_than_an_identifier_also_by_way_of_a_third() -> None:
+    third = [artist(name, name, f"Somebody {name}", "wikidata:Q296") for name in ("museum", "archive")]
+    given, rules = facts(MONET, *third), recipe("site", "museum", "archive")
+    assert len(outcome(given, rules)[0]) == 2
+    assert outcome(given, rules, archive_monet=False)[0] == {"artist:archive": "artist:museum"}
+
+
+def similarity(one: str, other: str) -> float:
+    """One less the letters to insert and delete, of all letters: by the longest common subsequence."""
+    row = [0] * (len(other) + 1)
+    for letter in one:
+        previous, row = row, [0]
+        for place, against in enumerate(other):
+            row.append(previous[place] + 1 if letter == against else max(previous[place + 1], row[-1]))
+    return 2 * row[-1] / (len(one) + len(other))
+
+
+def specified(given: Facts, sources: tuple[str, ...]) -> tuple[dict[str, str], set[tuple[str, str]]]:
+    """Joins and waiting pairs of people without identifiers, pair by pair, as the documentation says it."""
+    people = {name: entity for name, entity in given.entities.items() if entity.type == "artist"}
+    dates = {(t.head, t.relation): t.tail for t in given.triples}
+    alike = {}
+    for one, other in combinations(sorted(people), 2):
+        names = [name_key(people[name].label) for name in (one, other)]
+        starts = [{word[:3] for word in name.split()} for name in names]
+        known = [(dates.get((one, r)), dates.get((other, r))) for r in DATES]
+        both = [(a, b) for a, b in known if a and b]
+        if people[one].sources == people[other].sources or not starts[0] & starts[1] or any(a != b for a, b in both):
+            continue
+        if (score := similarity(*names)) >= 0.85:
+            alike[one, other] = (score, bool(both))
+    strong = {pair for pair, (score, dated) in alike.items() if dated and score >= 0.95}
+    ends = [(a, b, pair) for pair in strong for a, b in (pair, pair[::-1])]
+    rivals = {
+        pair for a, b, pair in ends for c, d, other in ends
+        if pair != other and a == c and people[b].sources == people[d].sources
+    }  # fmt: skip
+    groups = {name: {name} for name in people}
+
+    def overlap(pair: tuple[str, str]) -> bool:
+        mine, theirs = ({people[name].sources for name in groups[side]} for side in pair)
+        return bool(mine & theirs)
+
+    for pair in sorted(strong - rivals, key=lambda pair: (-alike[pair][0], pair)):
+        if not overlap(pair):
+            for name in (both := groups[pair[0]] | groups[pair[1]]):
+                groups[name] = both
+    first = {name: min(group, key=lambda n: (sources.index(people[n].sources[0]), n)) for name, group in groups.items()}
+    waits = {pair for pair in alike if pair not in strong - rivals and not overlap(pair)}
+    return {name: other for name, other in first.items() if name != other}, waits
+
+
+def generated(seed: int) -> Facts:
+    """People of three sources, many of them namesakes or misspelt."""
+    dice = random.Random(seed)
+    people, dates = [], {}
+    for number in range(30):
+        label = " ".join(
+            dice.choice(words) for words in (["Johannes", "Johanna", "Maria"], ["Vermeer", "Vermeers", "Hals"])
+        )
+        if dice.random() < 0.3:
+            place = dice.randrange(1, len(label))
+            label = label[:place] + dice.choice("xeé ,") + label[place:]
+        people.append(artist(f"p{number:02}", dice.choice(("site", "museum", "archive")), label))
+        dates[f"p{number:02}"] = (
+            dice.choice((None, *map(str, range(1630, 1639)))),
+            dice.choice((None, "1675", "1676")),
+        )
+    return facts(*people, **dates)
+
+
+def test_generated_people_are_joined_and_wait_as_the_specification_says() -> None:
+    sources = ("site", "museum", "archive")
+    joined = waiting = 0
+    for seed in range(150):
+        given = generated(seed)
+        expected = specified(given, sources)
+        assert outcome(given, recipe(*sources)) == expected, seed
+        joined, waiting = joined + len(expected[0]), waiting + len(expected[1])
+    assert min(joined, waiting) > 150
+
+
+WORKS = {"type": "artwork", "id": "number", "label": "title"}
+PEOPLE = 'id,name,born\n1,Ann of the Museum,1800\n2,"Museum, Bob of the",1801\n3,Catt,\n'
+
+
+def museum(file: str) -> dict[str, Any]:
+    fact = {"relation": "wasBornOnDate", "column": "born", "parse": "date"}
+    people = {"file": file, "entity": {"type": "artist", "id": "id", "label": "name"}, "facts": [fact]}
+    return {"use": "table", "options": {"tables": {"people": people}}}
+
+
+def built(folder: Path, **changes: Any) -> BuildReport:
+    """The tiny graph, whose painters are Ann, Bob and Cat, with those of two museums."""
+    for name, people in (("one", PEOPLE), ("two", PEOPLE.replace("1,Ann", "7,Ann").replace("3,Catt,\n", ""))):
+        (folder / f"{name}.csv").write_text(people)
+    sources = {name: museum(f"{name}.csv") for name in ("one", "two")}
+    met = {"domain": "artist", "range": "timeframe"}
+    path = write_recipe(folder, **{
+        "sources": {**RECIPE["sources"], **sources}, "relations": {**RECIPE["relations"], "wasBornOnDate": met},
+        "cleaning": {"bins": {"wasBornOnDate": {"into": "wasBornOnDate"}}},
+        "alignment": {"artist": {"dates": ["wasBornOnDate"], "review": 0.6}}, **changes,
+    })  # fmt: skip
+    return build(Job(str(path), folder / "w"))
+
+
+def lines(report: BuildReport) -> list[tuple[str, str]]:
+    rows = pq.read_table(report.release / "dropped").to_pylist()
+    return [(row["id"], row["detail"]) for row in rows if row["rule"] == "aligned"]
+
+
+JOINED = [
+    ("artist:two/2", "artist:one/2: named alike (1.000), dates agree"),
+    ("artist:two/7", "artist:one/1: named alike (1.000), dates agree"),
+]
+
+
+def test_a_build_joins_lists_each_and_lays_out_what_waits(tmp_path: Path) -> None:
+    report = built(tmp_path)
+    assert lines(report) == JOINED
+    review = read_decisions(tmp_path / "w" / "review" / "tiny.csv")
+    assert [(pair, one.same) for pair, one in review.items()] == [(("artist:cat", "artist:one/3"), None)]
+    assert "2 by name); 1 pairs wait for a decision in review/tiny.csv" in report.manifest["notes"][-1]
+
+
+def decide(folder: Path, answer: str) -> None:
+    review = folder / "w" / "review" / "tiny.csv"
+    head, line = review.read_text().splitlines()
+    left, right, score, _, reason = line.split(",", 4)
+    review.write_text("\n".join([head, ",".join([left, right, score, answer, reason])]) + "\n")
+
+
+def test_a_decision_is_kept_in_file_and_snapshot_and_taken_back_by_deleting_it(tmp_path: Path) -> None:
+    built(tmp_path)
+    decide(tmp_path, "yes")
+    with pytest.raises(DataError, match="a version never changes"):
+        built(tmp_path)
+    said = built(tmp_path, version="2.0.0")
+    assert ("artist:one/3", "artist:cat: decision") in lines(said)
+    assert "yes" in (tmp_path / "w" / "review" / "tiny.csv").read_text()
+    decide(tmp_path, "")
+    assert lines(built(tmp_path, version="3.0.0")) == JOINED
+
+
+def test_a_recipe_brings_decisions_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "known.csv").write_text(",".join(COLUMNS) + "\nartist:two/7,artist:one/1,,no,two of a name\n")
+    report = built(tmp_path, decisions="known.csv")
+    assert lines(report) == JOINED[:1]
+    with pytest.raises(RecipeError, match=r"no file .*none\.csv"):
+        built(tmp_path, decisions="none.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("left,right\na,b\n", "the columns should be left, right, score, decision, reason"),
+        (",".join(COLUMNS) + "\na,b,,maybe,\n", "write yes, no or nothing"),
+        (",".join(COLUMNS) + "\na,b,,yes,\nb,a,,no,\n", "decides on this pair otherwise"),
+    ],
+)
+def test_a_broken_file_of_decisions_names_its_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "d.csv").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_decisions(tmp_path / "d.csv")

@@ -1,0 +1,347 @@
+"""Tables by recipe alone: every format, every step of a column, joins, filters, and nothing lost in silence."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mkg_builder.build import Job, build
+from mkg_builder.context import SnapshotContext
+from mkg_builder.errors import DataError, RecipeError
+from mkg_builder.graph import Entity, Literal, Statement, Triple
+from mkg_builder.http import Client
+from mkg_builder.snapshot import Snapshot
+from mkg_builder.source import Answer
+from mkg_builder.sources.table import Tables
+from mkg_builder.sources.table_options import TableOptions
+from mkg_builder.strict import validate
+from mkg_builder.testing import SourceContract
+from tests.site import Site, answer
+from tests.tiny_recipe import RECIPE, jpeg, write_recipe
+
+WORKS = {"type": "artwork", "id": "number", "label": "title"}
+NAMES = ["None", "NA", "N/A", "null", "NaN", "1e5", "01", "true", "1850", '=HYPERLINK("x")', "a;b", 'the "blue"\nboy']
+
+
+def context(folder: Path, snapshot: Snapshot, site: Site | None = None, limit: int | None = None) -> SnapshotContext:
+    client = Client(None, ["127.0.0.1:*"], {}, transport=site) if site else None
+    return SnapshotContext("museum", folder, snapshot, {"site": "http://127.0.0.1:1"}, limit, client)
+
+
+def read(
+    folder: Path, tables: dict[str, Any], site: Site | None = None, limit: int | None = None
+) -> tuple[list[Statement], SnapshotContext]:
+    """What a fetched source states, and what it observed."""
+    source = Tables(validate(TableOptions, {"tables": tables}, "options"))
+    snapshot = Snapshot(folder / "snapshot")
+    with snapshot.writing():
+        source.fetch(context(folder, snapshot, site, limit))
+    reading = context(folder, snapshot, limit=limit)
+    return list(source.read(reading)), reading
+
+
+def write(path: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def works(folder: Path, rows: list[dict[str, Any]], **mapped: Any) -> tuple[list[Statement], SnapshotContext]:
+    write(folder / "works.csv", rows)
+    return read(folder, {"works": {"file": "works.csv", "entity": WORKS, **mapped}})
+
+
+def facts(things: list[Statement]) -> list[tuple[str, str, str]]:
+    return [(t.head, t.relation, t.tail) for t in things if isinstance(t, Triple)]
+
+
+def dropped(reading: SnapshotContext) -> list[tuple[str, str, str]]:
+    return [(lost.id, lost.rule, lost.detail) for lost in reading.observations.dropped]
+
+
+class TestTable(SourceContract):
+    name = "museum"
+
+    @pytest.fixture(autouse=True)
+    def _files(self, tmp_path: Path) -> None:
+        type(self).folder = tmp_path
+        write(tmp_path / "works.csv", [{"number": "1", "title": "Dawn", "style": "Cubism"}])
+
+    def source(self) -> Tables:
+        fact = {"relation": "hasStyle", "column": "style", "type": "style"}
+        table = {"file": "works.csv", "entity": WORKS, "facts": [fact]}
+        return Tables(TableOptions.model_validate({"tables": {"works": table}}))
+
+    def spoil(self, snapshot: Snapshot) -> None:
+        snapshot.put(Answer("museum:works.csv", 200, b"number,title,style,surprise\n1,Dawn,Cubism,x\n", "text/csv"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet"])
+def test_every_format_keeps_every_name_as_it_is_written(tmp_path: Path, kind: str) -> None:
+    rows = [{"number": f"00{place}", "title": name} for place, name in enumerate(NAMES)]
+    path = tmp_path / f"works.{kind}"
+    if kind in ("csv", "tsv"):
+        write(path, rows, {"csv": ",", "tsv": "\t"}[kind])
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        text = json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows))
+        path.write_text(text.replace('"1850"', "1850").replace('"1e5"', "1e5"), encoding="utf-8")  # bare numbers
+    things, reading = read(tmp_path, {"works": {"file": path.name, "entity": WORKS}})
+    expected = [(f"artwork:museum/00{place}", name) for place, name in enumerate(NAMES)]
+    assert [(thing.id, thing.label) for thing in things if isinstance(thing, Entity)] == expected
+    assert dropped(reading) == []
+
+
+def test_numbers_of_parquet_are_written_as_people_write_them_and_gaps_say_nothing(tmp_path: Path) -> None:
+    columns = {"number": [1, 2, 3], "title": ["a", "b", "c"], "year": [1850.0, None, float("nan")]}
+    pq.write_table(pa.table(columns), tmp_path / "works.parquet")
+    fact = {"relation": "isCreatedInYear", "column": "year", "parse": "date"}
+    things, reading = read(tmp_path, {"works": {"file": "works.parquet", "entity": WORKS, "facts": [fact]}})
+    assert facts(things) == [("artwork:museum/1", "isCreatedInYear", "date:1850")]
+    assert dropped(reading) == []
+
+
+def test_lists_and_objects_of_json_are_values_and_dotted_columns(tmp_path: Path) -> None:
+    row = {"number": 7, "title": {"main": "Dawn", "sub": "at sea"}, "styles": ["Cubism", "Fauvism"]}
+    (tmp_path / "works.json").write_text(json.dumps([row]))
+    fact = {"relation": "hasStyle", "column": "styles", "type": "style"}
+    entity = {"type": "artwork", "id": "number", "label": "title.main"}
+    things, reading = read(tmp_path, {"works": {"file": "works.json", "entity": entity, "facts": [fact]}})
+    assert facts(things) == [
+        ("artwork:museum/7", "hasStyle", "style:cubism"), ("artwork:museum/7", "hasStyle", "style:fauvism"),
+    ]  # fmt: skip
+    assert reading.observations.leftovers == {"museum": {"works.title.sub"}}
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "tails", "reason"),
+    [
+        ({"split": ";", "type": "style"}, "Cubism; Fauvism;", ["style:cubism", "style:fauvism"], None),
+        ({"match": r"(.+) \(style\)", "type": "style"}, "Cubism (style)", ["style:cubism"], None),
+        ({"match": r"(.+) \(style\)", "type": "style"}, "Cubism", [], "does not match"),
+        ({"match": "[A-Z][a-z]+", "type": "style"}, "Cubism, early", [], "does not match"),
+        ({"lookup": {"kub.": "Cubism"}, "type": "style"}, "kub.", ["style:cubism"], None),
+        ({"lookup": {"kub.": "Cubism"}, "type": "style"}, "Fauvism", ["style:fauvism"], None),
+        ({"lookup": {"kub.": "Cubism", "*": None}, "type": "style"}, "Fauvism", [], "stands for nothing"),
+        ({"lookup": "styles.csv", "type": "style"}, "kub.", ["style:cubism"], None),
+        ({"template": "style of {}", "type": "style"}, "Cubism", ["style:style-of-cubism"], None),
+        ({"parse": "date"}, "c. 1665/1670", ["date:1665~/1670"], None),
+        ({"parse": "date"}, "19th century", ["date:18XX"], None),
+        ({"parse": "date"}, "last spring", [], "no date can be read in 'last spring'"),
+        ({"parse": "country"}, "Delft, Holland", ["country:netherlands"], None),
+        ({"parse": "country"}, "Prague, Czechoslovakia", [], "Czechoslovakia: "),
+        ({"type": "style"}, "???", [], "has no letter and no figure"),
+    ],
+)
+def test_a_cell_becomes_its_values_or_a_line_that_says_why_not(
+    tmp_path: Path, column: dict[str, Any], cell: str, tails: list[str], reason: str | None
+) -> None:
+    (tmp_path / "styles.csv").write_text("from,to\nkub.,Cubism\n")
+    fact = {"relation": "r", "column": "c", **column}
+    things, reading = works(tmp_path, [{"number": "1", "title": "Dawn", "c": cell}], facts=[fact])
+    assert [tail for _, _, tail in facts(things)] == tails
+    assert [rule for _, rule, _ in dropped(reading)] == (["unreadable_value"] if reason else [])
+    assert not reason or reason in dropped(reading)[0][2]
+
+
+def test_what_was_read_into_a_date_is_kept_as_it_was_written(tmp_path: Path) -> None:
+    fact = {"relation": "isCreatedInYear", "column": "made", "parse": "date"}
+    things, _ = works(tmp_path, [{"number": "1", "title": "Dawn", "made": "about 1889"}], facts=[fact])
+    assert Literal("artwork:museum/1", "isCreatedInYear", "about 1889", "museum") in things
+
+
+def test_an_entity_has_all_that_its_row_says(tmp_path: Path) -> None:
+    row = {"number": "1", "title": "Dawn", "also": "Aube|Dawn", "qid": "Q1", "size": "3 cm"}
+    entity = {**WORKS, "text": "title", "aliases": [{"column": "also", "split": "|"}], "same_as": {"wikidata": "qid"}}
+    things, _ = works(tmp_path, [row], entity=entity, literals={"dimensions": "size"})
+    assert things == [
+        Entity("artwork:museum/1", "artwork", "Dawn", "Dawn", None, ("wikidata:Q1",), ("museum",), ("Aube",)),
+        Literal("artwork:museum/1", "dimensions", "3 cm", "museum"),
+    ]
+
+
+def test_a_row_without_an_id_or_a_label_is_dropped_with_its_reason(tmp_path: Path) -> None:
+    rows = [{"number": "", "title": "Dawn"}, {"number": "2", "title": " "}, {"number": "3", "title": "Dusk"}]
+    things, reading = works(tmp_path, rows)
+    assert [thing.id for thing in things if isinstance(thing, Entity)] == ["artwork:museum/3"]
+    assert dropped(reading) == [
+        ("museum.works: title=Dawn", "required_fields", "works: nothing in 'number'"),
+        ("artwork:museum/2", "required_fields", "works: nothing in 'title'"),
+    ]
+
+
+def test_two_rows_of_one_id_are_one_thing_and_a_second_name_is_listed(tmp_path: Path) -> None:
+    rows = [{"number": "1", "title": "Dawn", "s": "Cubism"}, {"number": "1", "title": "Dusk", "s": "Fauvism"}]
+    things, reading = works(tmp_path, rows, facts=[{"relation": "hasStyle", "column": "s", "type": "style"}])
+    assert {thing.label for thing in things if isinstance(thing, Entity) and thing.type == "artwork"} == {"Dawn"}
+    assert [tail for _, _, tail in facts(things)] == ["style:cubism", "style:fauvism"]
+    assert dropped(reading) == [("artwork:museum/1", "repeated_id", "works: another row calls it 'Dusk'")]
+
+
+MADE_BY = {"relation": "isCreatedByArtist", "column": "person", "table": "people"}
+
+
+def joined(folder: Path, limit: int | None = None) -> tuple[list[Statement], SnapshotContext]:
+    """Works, people, and a table between them that stands first."""
+    write(folder / "works.csv", [{"number": str(n), "title": f"Work {n}"} for n in range(4)])
+    write(folder / "people.csv", [{"id": str(n), "name": f"Painter {n}"} for n in range(2)])
+    pairs = [
+        ("0", "0", "artist"),
+        ("1", "1", "artist"),
+        ("2", "0", "donor"),
+        ("9", "0", "artist"),
+        ("3", "9", "artist"),
+    ]
+    write(folder / "pairs.csv", [{"work": w, "person": p, "role": r} for w, p, r in pairs])
+    between = {"type": "artwork", "id": "work"}
+    return read(folder, {
+        "pairs": {"file": "pairs.csv", "only": {"role": ["artist"]}, "entity": between, "facts": [MADE_BY]},
+        "works": {"file": "works.csv", "entity": WORKS},
+        "people": {"file": "people.csv", "entity": {"type": "artist", "id": "id", "label": "name"}},
+    }, limit=limit)  # fmt: skip
+
+
+def test_tables_join_by_their_keys_whatever_their_order_and_strangers_are_listed(tmp_path: Path) -> None:
+    things, reading = joined(tmp_path)
+    assert facts(things) == [
+        (f"artwork:museum/{number}", "isCreatedByArtist", f"artist:museum/{number}") for number in range(2)
+    ]
+    assert dropped(reading) == [
+        ("artwork:museum/9", "unknown_id", "pairs: no table tells of it"),
+        ("artwork:museum/3 isCreatedByArtist 9", "unreadable_value", "pairs: people tells of no 9"),
+    ]
+
+
+def test_rows_that_only_leaves_out_are_counted_in_a_note(tmp_path: Path) -> None:
+    assert joined(tmp_path)[1].observations.notes == ["pairs: 1 rows are not among what `only` asks for"]
+
+
+def test_a_limit_leaves_few_works_and_all_that_they_lead_to(tmp_path: Path) -> None:
+    things, _ = joined(tmp_path, limit=1)
+    assert [thing.id for thing in things if isinstance(thing, Entity)] == [
+        "artwork:museum/0", "artist:museum/0", "artist:museum/1",
+    ]  # fmt: skip
+
+
+def test_a_table_of_other_tables_things_adds_to_them(tmp_path: Path) -> None:
+    write(tmp_path / "works.csv", [{"number": "1", "title": "Dawn"}])
+    write(tmp_path / "more.csv", [{"work": "1", "qid": "Q1"}])
+    things, _ = read(tmp_path, {
+        "more": {"file": "more.csv", "entity": {"type": "artwork", "id": "work", "same_as": {"wikidata": "qid"}}},
+        "works": {"file": "works.csv", "entity": WORKS},
+    })  # fmt: skip
+    assert Entity("artwork:museum/1", "artwork", "Dawn", same_as=("wikidata:Q1",), sources=("museum",)) in things
+
+
+def test_a_missing_column_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"works\.csv: 'title'; did you mean 'tittle'\?"):
+        works(tmp_path, [{"number": "1", "tittle": "Dawn"}])
+
+
+def test_columns_that_are_neither_read_nor_ignored_are_reported(tmp_path: Path) -> None:
+    row = {"number": "1", "title": "Dawn", "weight": "3", "notes": ""}
+    assert works(tmp_path, [row], ignore=["notes"])[1].observations.leftovers == {"museum": {"works.weight"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"number,title\n1,a,b\n", "line 2: 3 cells, 2 columns"),
+        (b"number,title,title\n", "'title' stands twice"),
+        (b"number,title\n1,\xe9t\xe9\n", "not readable as csv in UTF-8"),
+        (b'number,title\n1,"never closed\n', "not readable as csv"),
+    ],
+)
+def test_a_broken_table_is_refused(tmp_path: Path, body: bytes, said: str) -> None:
+    (tmp_path / "works.csv").write_bytes(body)
+    with pytest.raises(DataError, match=said):
+        read(tmp_path, {"works": {"file": "works.csv", "entity": WORKS}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"file": "works.xlsx"}, "what is works.xlsx?"),
+        ({"facts": [{"relation": "r", "column": "c"}]}, "name either the `type`"),
+        ({"facts": [{"relation": "r", "column": "c", "table": "people"}]}, "leads to table 'people'"),
+        ({"entity": {"type": "artwork", "id": "number"}}, "no table with a `label` tells of any artwork"),
+        ({"entity": {**WORKS, "label": {"column": "t", "match": "("}}}, "no regular expression"),
+        ({"fact": []}, "did you mean 'facts'"),
+    ],
+)
+def test_options_that_do_not_hold_together_are_refused_in_one_line(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecipeError) as told:
+        read(tmp_path, {"works": {"file": "works.csv", "entity": WORKS, **changes}})
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no file .*works\.csv; the files of a table source"):
+        read(tmp_path, {"works": {"file": "works.csv", "entity": WORKS}})
+
+
+def test_pictures_come_from_an_endpoint_or_from_beside_the_recipe_and_from_nowhere_else(tmp_path: Path) -> None:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    for path in (folder / "1.jpg", tmp_path / "secret.jpg"):
+        path.write_bytes(jpeg(1))
+    write(
+        folder / "a.csv",
+        [{"number": "1", "title": "a", "p": "1.jpg"}, {"number": "2", "title": "b", "p": "../secret.jpg"}],
+    )
+    write(
+        folder / "b.csv",
+        [{"number": "3", "title": "c", "p": "http://x/full/3.jpg"}, {"number": "4", "title": "d", "p": ""}],
+    )
+    away = {**WORKS, "image": {"column": "p", "endpoint": "site", "match": "http://x/(.+)"}}
+    site = Site({"/full/3.jpg": answer(jpeg(3), Content_Type="image/jpeg")})
+    things, reading = read(folder, {
+        "a": {"file": "a.csv", "entity": {**WORKS, "image": "p"}}, "b": {"file": "b.csv", "entity": away},
+    }, site)  # fmt: skip
+    assert [t.image for t in things if isinstance(t, Entity)] == ["museum:1.jpg", None, "site:full/3.jpg", None]
+    assert dropped(reading) == [("artwork:museum/2", "picture_not_fetched", "a: ../secret.jpg")]
+
+
+def test_a_picture_by_its_whole_address_is_asked_of_the_hosts_that_the_recipe_names(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", [{"number": "1", "title": "a", "p": "http://127.0.0.1:1/5.jpg"}])
+    site = Site({"/5.jpg": answer(jpeg(5), Content_Type="image/jpeg")})
+    things, _ = read(tmp_path, {"a": {"file": "a.csv", "entity": {**WORKS, "image": "p"}}}, site)
+    assert [t.image for t in things if isinstance(t, Entity)] == ["museum:http://127.0.0.1:1/5.jpg"]
+    write(tmp_path / "a.csv", [{"number": "1", "title": "a", "p": "http://secret.example/5.jpg"}])
+    _, reading = read(tmp_path, {"a": {"file": "a.csv", "entity": {**WORKS, "image": "p"}}}, site)
+    assert dropped(reading) == [("artwork:museum/1", "picture_not_fetched", "a: http://secret.example/5.jpg")]
+    assert [path for path in site.asked if path != "/robots.txt"] == ["/5.jpg"]
+
+
+def test_a_table_is_fetched_from_an_endpoint_and_kept_as_received(tmp_path: Path) -> None:
+    site = Site({"/data/works.csv": answer(b"number,title\n1,Dawn\n", Content_Type="text/csv")})
+    table = {"file": "data/works.csv", "endpoint": "site", "entity": WORKS}
+    things, _ = read(tmp_path, {"works": table}, site)
+    assert [thing.label for thing in things if isinstance(thing, Entity)] == ["Dawn"]
+    with pytest.raises(DataError, match="answered with status 404"):
+        read(tmp_path / "other", {"works": {**table, "file": "data/none.csv"}}, site)
+
+
+def test_a_graph_is_built_from_tables_by_a_recipe_alone(tmp_path: Path) -> None:
+    write(tmp_path / "works.csv", [
+        {"number": n, "title": f"Work {n}", "artist": f"Painter {n % 3}", "style": "Cubism", "year": 1900 + n}
+        for n in range(40)
+    ])  # fmt: skip
+    named = {"isCreatedByArtist": "artist", "hasStyle": "style"}
+    facts = [{"relation": relation, "column": kind, "type": kind} for relation, kind in named.items()]
+    facts.append({"relation": "isCreatedInYear", "column": "year", "parse": "date"})
+    options = {"tables": {"works": {"file": "works.csv", "entity": WORKS, "facts": facts}}}
+    recipe = write_recipe(
+        tmp_path, sources={"museum": {"use": "table", "options": options}}, cleaning=RECIPE["cleaning"]
+    )
+    manifest = build(Job(str(recipe), tmp_path / "w")).manifest
+    assert manifest["triples"]["kept"] == 120
