@@ -19,12 +19,12 @@ LIBRARY = sorted([*(ROOT / "mkg_builder").rglob("*.py"), *(ROOT / "vlkge").rglob
 SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
-    "__main__", "cli", "build", "publish", "hub", "variant", "summary", "checks", "leaks", "write", "shards",
+    "__main__", "cli", "build", "publish", "hub", "variant", "report", "summary", "checks", "leaks", "write", "shards",
     "compare", "differences", "croissant", "card", "statistics", "split", "clean", "reconcile", "facts",
     "knowledge_graph", "workshop", "images", "sources", "context", "picture_pool", "picture_worker", "http", "robots",
     "throttle", "replies", "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "strict",
     "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "remote", "markdown",
-    "terminal", "registry", "places", "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
+    "page", "terminal", "registry", "places", "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
@@ -38,7 +38,7 @@ VLKGE = (
 )  # fmt: skip
 
 COMMON_FLOOR = {
-    "durable", "errors", "markdown", "picture", "registry", "remote", "schema", "strict", "terminal",
+    "durable", "errors", "markdown", "page", "picture", "registry", "remote", "schema", "strict", "terminal",
 }  # fmt: skip
 """What vlkge may use of mkg_builder."""
 

@@ -111,3 +111,27 @@ def _row_in_words(row: Mapping[str, Any]) -> str:
     """The key of a row, and what became of a value."""
     key = " ".join(str(value) for name, value in row.items() if name not in ("old", "new"))
     return key + (f": {row['old']!r} → {row['new']!r}" if "old" in row else "")
+
+
+@app.command(epilog="Example: mkgb report workspace/releases/demo-1.0.0 --out report.html")
+def report(
+    release: ReleaseFolder,
+    out: Annotated[Path | None, typer.Option(help="The page to write; default <name>-<version>.html.")] = None,
+    samples: Annotated[int, typer.Option(min=0, max=100, help="How many artworks to show.")] = 12,
+    without_checks: Annotated[
+        bool, typer.Option("--without-checks", help="Leave out what `mkgb check` does; the page says so.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """A release as one web page: counts, what is missing, splits, leaks, samples, what was dropped."""
+    from mkg_builder.report import render_report
+    from mkg_builder.schema import read_manifest
+
+    manifest = read_manifest(release)
+    page = render_report(release, samples, not without_checks).encode()
+    place = out or Path(f"{manifest['name']}-{manifest['version']}.html")
+    place.write_bytes(page)
+    if as_json:
+        terminal.show_json({"file": str(place), "bytes": len(page)})
+    else:
+        terminal.say(f"{place}: {len(page):,} bytes; open it in a browser")
