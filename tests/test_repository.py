@@ -29,12 +29,12 @@ MKG_BUILDER = (
 """From the entry point to the core: a module imports only what stands behind it."""
 
 VLKGE = (
-    "__main__", "cli", "share", "train", "trainer", "objective", "candidates", "export", "model_card", "predict",
-    "compare", "availability", "gap", "evaluate", "run", "counting", "queries", "protocol", "ranking", "negatives",
-    "losses", "model", "vectors", "keys", "scorers", "comparisons", "sampled", "fusion", "encode", "published",
-    "features", "encoders_joined", "encoders_open_clip", "encoders_transformers", "encoders_plain", "encoders",
-    "model_folder", "pretrained", "dataset", "hub", "tables", "config", "optimizer", "parallel", "process", "files",
-    "errors",
+    "__main__", "cli", "report", "share", "train", "trainer", "objective", "candidates", "export", "model_card",
+    "predict", "compare", "availability", "gap", "evaluate", "run", "counting", "queries", "protocol", "ranking",
+    "negatives", "losses", "model", "vectors", "keys", "scorers", "comparisons", "sampled", "fusion", "encode",
+    "published", "features", "encoders_joined", "encoders_open_clip", "encoders_transformers", "encoders_plain",
+    "encoders", "model_folder", "pretrained", "dataset", "hub", "tables", "config", "optimizer", "parallel", "process",
+    "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {

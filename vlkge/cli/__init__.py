@@ -1,11 +1,11 @@
 """vlkge: train and use vision-language knowledge-graph embeddings. Its commands parse, make one call, print."""
 
 from mkg_builder import terminal
-from vlkge.cli import evaluation, prediction, sharing, training
+from vlkge.cli import evaluation, prediction, reporting, sharing, training
 from vlkge.process import prepare_process
 
 app = terminal.make_app("vlkge", "Train and use vision-language knowledge-graph embeddings.")
-for part in (training, evaluation, prediction, sharing):
+for part in (training, evaluation, reporting, prediction, sharing):
     app.add_typer(part.app)
 
 
