@@ -19,22 +19,23 @@ LIBRARY = sorted([*(ROOT / "mkg_builder").rglob("*.py"), *(ROOT / "vlkge").rglob
 SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
-    "__main__", "cli", "build", "publish", "hub", "variant", "report", "summary", "checks", "leaks", "write", "shards",
-    "compare", "differences", "croissant", "card", "statistics", "split", "clean", "reconcile", "facts",
-    "knowledge_graph", "workshop", "images", "sources", "context", "picture_pool", "picture_worker", "http", "robots",
-    "throttle", "replies", "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "strict",
-    "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "remote", "markdown",
-    "page", "terminal", "registry", "places", "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
+    "__main__", "cli", "explore", "build", "publish", "hub", "variant", "report", "summary", "checks", "leaks",
+    "write", "shards", "compare", "differences", "croissant", "card", "statistics", "split", "clean", "reconcile",
+    "facts", "knowledge_graph", "workshop", "images", "sources", "context", "picture_pool", "picture_worker", "http",
+    "robots", "throttle", "replies", "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe",
+    "strict", "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "remote",
+    "markdown", "page", "terminal", "registry", "places", "names", "dates", "durable", "addresses", "clock",
+    "redaction", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
 VLKGE = (
-    "__main__", "cli", "report", "share", "train", "trainer", "objective", "candidates", "export", "model_card",
-    "predict", "compare", "availability", "gap", "evaluate", "run", "counting", "queries", "protocol", "ranking",
-    "negatives", "losses", "model", "vectors", "keys", "scorers", "comparisons", "sampled", "fusion", "encode",
-    "published", "features", "encoders_joined", "encoders_open_clip", "encoders_transformers", "encoders_plain",
-    "encoders", "model_folder", "pretrained", "dataset", "hub", "tables", "config", "optimizer", "parallel", "process",
-    "files", "errors",
+    "__main__", "cli", "report", "describe", "share", "train", "trainer", "objective", "candidates", "export",
+    "model_card", "predict", "compare", "availability", "gap", "evaluate", "run", "counting", "queries", "protocol",
+    "ranking", "negatives", "losses", "model", "vectors", "keys", "scorers", "comparisons", "sampled", "fusion",
+    "encode", "published", "features", "encoders_joined", "encoders_open_clip", "encoders_transformers",
+    "encoders_plain", "encoders", "model_folder", "pretrained", "dataset", "hub", "tables", "config", "optimizer",
+    "parallel", "process", "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {

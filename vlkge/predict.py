@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mkg_builder.errors import DataError, UsageError
@@ -108,8 +109,7 @@ class Predictor:
     def _encode(self, thing: Outside) -> dict[Modality, Tensor]:
         vectors: dict[Modality, Tensor] = {}
         if thing.picture is not None:
-            picture = decode_picture(_read_bytes(thing.picture), str(thing.picture))
-            vectors["image"] = self._encode_one("image", picture)
+            vectors["image"] = self._encode_one("image", read_picture(thing.picture))
         if thing.text is not None:
             vectors["text"] = self._encode_one("text", thing.text)
         if not vectors:
@@ -148,8 +148,14 @@ def _known_tails(dataset: Dataset, head: int, relation: int) -> dict[int, str]:
     return known
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_picture(path: Path) -> Image.Image:
+    """A picture from a file.
+
+    Raises:
+        DataError: no such file.
+        PictureError: the picture is damaged or of a format that is not allowed.
+    """
     try:
-        return path.read_bytes()
+        return decode_picture(path.read_bytes(), str(path))
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"no picture {path}") from None

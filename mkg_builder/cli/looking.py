@@ -1,5 +1,6 @@
 """check, show, picture, diff: what is in a release."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from mkg_builder import terminal
-from mkg_builder.cli.options import AsJson, ReleaseFolder, show_counts
+from mkg_builder.cli.options import AsJson, Quiet, ReleaseFolder, show_counts
+from mkg_builder.errors import UsageError
 
 app = typer.Typer()
 
@@ -135,3 +137,31 @@ def report(
         terminal.show_json({"file": str(place), "bytes": len(page)})
     else:
         terminal.say(f"{place}: {len(page):,} bytes; open it in a browser")
+
+
+@app.command(epilog="Example: mkgb explore workspace/releases/demo-1.0.0 --run workspace/runs/demo")
+def explore(
+    release: ReleaseFolder,
+    run: Annotated[Path | None, typer.Option(metavar="RUN", help="A run that is asked about pictures.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0: any that is free.")] = 8080,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the index is kept; default ~/.cache/mkgb.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Walk a release in a browser on this machine: search, pictures, facts, neighbours, and what a run says."""
+    try:
+        from mkg_builder.explore import app as pages
+    except ModuleNotFoundError as error:
+        raise UsageError(f"mkgb explore needs {error.name}; install it with: pip install 'vlkge[explore]'") from None
+    from mkg_builder.explore.index import default_cache, open_index
+
+    index = open_index(release, cache or default_cache(), None if quiet else terminal.note)
+    with pages.serving(release, index, run, port) as (server, listening):
+        if as_json:
+            terminal.show_json({"url": pages.address(listening)})
+        else:
+            terminal.say(f"{pages.address(listening)} shows {release}; stop it with Ctrl-C")
+        sys.stdout.flush()
+        server.run(sockets=[listening])

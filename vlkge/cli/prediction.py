@@ -1,4 +1,4 @@
-"""predict: what a run answers."""
+"""predict, describe: what a run answers."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -47,3 +47,25 @@ def predict(
     terminal.show_table(title, columns, rows)
     if not quiet and any(p.known for p in found):
         terminal.note("known from: the split that already states this triple; --new-only leaves these out")
+
+
+@app.command(epilog="Example: vlkge describe runs/demo-complex-average --image painting.jpg")
+def describe(
+    run: RunFolder,
+    image: Annotated[Path, typer.Option(help="A picture outside the graph.")],
+    top: Annotated[int, typer.Option(min=1, help="How many answers of each relation.")] = 5,
+    nearest: Annotated[int, typer.Option(min=0, help="How many entities with the nearest pictures.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """What a run says of a picture: the answers of every relation with probabilities, and the nearest pictures."""
+    from vlkge.describe import describe_picture
+    from vlkge.run import find_run
+
+    found = describe_picture(find_run(run), image, top, nearest)
+    if as_json:
+        terminal.show_json(found.to_json())
+        return
+    rows = [(name, a.label, a.entity, a.probability) for name, answers in found.relations.items() for a in answers]
+    terminal.show_table(str(image), ("relation", "label", "entity", "probability"), rows)
+    terminal.show_table("Nearest by picture", ("label", "entity", "cosine"),
+                        [(one.label, one.entity, one.similarity) for one in found.nearest])  # fmt: skip
