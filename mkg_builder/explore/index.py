@@ -107,7 +107,7 @@ class Index:
         """
         found = self._rows("SELECT * FROM entity WHERE id = ?", name)
         if not found:
-            raise UnknownNameError("entity", name, (row["id"] for row in self.search(name)))
+            raise UnknownNameError("entity", name, (row["id"] for row in self.search(name.rpartition(":")[2])))
         lists = {field: json.loads(found[0][field]) for field in ("aliases", "same_as", "sources")}
         literals = self._rows("SELECT name, value, source FROM literal WHERE entity = ? LIMIT 100", name)
         return {**found[0], **lists, "picture": self.picture(name), "literals": literals}
