@@ -2,16 +2,19 @@
 
 import http.client
 import io
+import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
 from PIL import Image
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
+from typer.testing import CliRunner
 
-from mkg_builder import schema
+from mkg_builder import cli, schema
 from mkg_builder.errors import UnknownNameError, UsageError
 from mkg_builder.explore import app
 from mkg_builder.explore.index import Index, open_index
@@ -56,8 +59,16 @@ def test_an_entity_is_found_by_any_beginning_of_its_words(index: Index, words: s
     assert ids(index.search(words))[0] == MANET
 
 
-def test_an_exact_name_stands_before_what_has_more_facts(index: Index) -> None:
-    assert ids(index.search("realism"))[0] == "style:realism"
+def test_an_exact_name_stands_before_what_has_more_facts(tmp_path: Path) -> None:
+    facts = [(f"artwork:{i}", "by", "artist:ann-lee") for i in range(5)] + [("artwork:6", "by", "artist:ann")]
+    index = open_index(write_tiny_release(tmp_path / "tiny", {"train": facts}), tmp_path / "c")
+    assert ids(index.search("ann")) == ["artist:ann", "artist:ann-lee"]
+
+
+def test_what_has_most_facts_is_found_first(index: Index) -> None:
+    degrees = [hit["degree"] for hit in index.search("p")]
+    assert degrees == sorted(degrees, reverse=True)
+    assert degrees[0] > degrees[-1]
 
 
 def test_every_word_must_occur_and_the_type_must_fit(index: Index) -> None:
@@ -145,10 +156,9 @@ def test_a_damaged_picture_costs_one_picture(tiny: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "169.254.169.254", ""])
 def test_another_host_name_is_refused(address: str, host: str) -> None:
-    connection = http.client.HTTPConnection(urlsplit(address).netloc)
-    connection.request("GET", "/", headers={"Host": host})
-    assert connection.getresponse().status == 400
-    connection.close()
+    with closing(http.client.HTTPConnection(urlsplit(address).netloc)) as connection:
+        connection.request("GET", "/", headers={"Host": host})
+        assert connection.getresponse().status == 400
 
 
 def test_every_answer_carries_a_strict_policy_and_is_shared_with_no_one(address: str) -> None:
@@ -189,6 +199,17 @@ def test_a_port_that_is_taken_is_named(demo_release: Path, index: Index, address
         pass
 
 
+def test_a_run_that_is_not_there_is_named(demo_release: Path, index: Index, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no folder"), app.serving(demo_release, index, tmp_path / "no", 0):
+        pass
+
+
+def test_what_is_not_installed_is_named_with_its_remedy(demo_release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mkg_builder.explore.app", None)
+    done = CliRunner().invoke(cli.app, ["explore", str(demo_release)])
+    assert "pip install 'vlkge[explore]'" in str(done.exception)
+
+
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An explorer with a small run."""
@@ -223,12 +244,11 @@ def test_a_form_of_another_site_is_refused(asked: str) -> None:
 
 
 def test_too_large_a_picture_is_refused_before_it_is_read(asked: str) -> None:
-    connection = http.client.HTTPConnection(urlsplit(asked).netloc)
-    connection.putrequest("POST", "/ask")
-    connection.putheader("Content-Length", str(app.MAX_UPLOAD + 1))
-    connection.endheaders()
-    assert connection.getresponse().status == 413
-    connection.close()
+    with closing(http.client.HTTPConnection(urlsplit(asked).netloc, timeout=30)) as connection:
+        connection.putrequest("POST", "/ask")
+        connection.putheader("Content-Length", str(app.MAX_UPLOAD + 1))
+        connection.endheaders()
+        assert connection.getresponse().status == 413
 
 
 def test_a_release_of_an_older_format_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import python_multipart  # noqa: F401  # Starlette reads forms with it, and says so only when one is sent
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -197,8 +198,10 @@ def serving(release: Path, index: Index, run: Path | None, port: int) -> Iterato
         port: of 127.0.0.1; 0 takes any that is free.
 
     Raises:
-        UsageError: the port is taken.
+        UsageError: the port is taken, or the run is no folder.
     """
+    if run is not None and not run.is_dir():
+        raise UsageError(f"--run {run} is no folder; give one that vlkge train wrote")
     try:
         listening = socket.create_server((HOST, port))
     except OSError as error:
