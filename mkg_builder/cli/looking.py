@@ -1,4 +1,4 @@
-"""check, show, picture, diff: what is in a release."""
+"""check, show, picture, diff, report, explore: what is in a release."""
 
 import sys
 from collections.abc import Mapping
@@ -154,7 +154,8 @@ def explore(
     try:
         from mkg_builder.explore import app as pages
     except ModuleNotFoundError as error:
-        raise UsageError(f"mkgb explore needs {error.name}; install it with: pip install 'vlkge[explore]'") from None
+        missing = (error.name or "").partition(".")[0]
+        raise UsageError(f"mkgb explore needs {missing}; install it with: pip install 'vlkge[explore]'") from None
     from mkg_builder.explore.index import default_cache, open_index
 
     index = open_index(release, cache or default_cache(), None if quiet else terminal.note)
