@@ -97,6 +97,7 @@ def show_json(value: Any) -> None:
     plain = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=plain)
     sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    sys.stdout.flush()  # whoever reads it may wait for it while the command goes on
 
 
 def rate(speed: float | None) -> str:

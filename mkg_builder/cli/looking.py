@@ -1,6 +1,5 @@
 """check, show, picture, diff, report, explore: what is in a release."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -164,5 +163,4 @@ def explore(
             terminal.show_json({"url": pages.address(listening)})
         else:
             terminal.say(f"{pages.address(listening)} shows {release}; stop it with Ctrl-C")
-        sys.stdout.flush()
         server.run(sockets=[listening])
