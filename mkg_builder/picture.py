@@ -31,6 +31,8 @@ MAX_EXIF = 2**16
 MAX_SEGMENTS = 10_000
 """Before the pixels of a JPEG; a real one has some dozens."""
 
+QUALITY = 90
+
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower, and a warning first; ours is checked below
 
 
@@ -166,3 +168,12 @@ def _flatten(picture: Image.Image) -> Image.Image:
     if picture.mode == "CMYK" and "adobe" not in picture.info:
         picture = ImageChops.invert(picture)  # Pillow takes every CMYK for an inverted one, as Adobe writes it
     return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def resize(picture: Image.Image, longest_side: int) -> bytes:
+    """A JPEG without metadata, at most so many pixels long, never enlarged; changes the picture given."""
+    picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
+    picture.info.clear()  # Pillow writes a comment found there
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    return buffer.getvalue()

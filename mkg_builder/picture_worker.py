@@ -7,7 +7,6 @@ file, with `longest_side` null or a number. An answer is `reason`, or else `form
 bytes, the picture in grey for a perceptual hash, or made smaller. The end of the questions ends the program.
 """
 
-import io
 import json
 import math
 import os
@@ -19,14 +18,12 @@ from typing import IO, Any
 
 from PIL import Image
 
-from mkg_builder.picture import PictureError, PictureMemoryError, decode_picture, picture_format
+from mkg_builder.picture import PictureError, PictureMemoryError, decode_picture, picture_format, resize
 
 READY = {"ready": True}
 
 GREY_SIDE = 32
 """What perceptual hashes look at: so many pixels each way."""
-
-QUALITY = 90
 
 
 def send(stream: IO[bytes], header: dict[str, Any], body: bytes = b"") -> None:
@@ -86,15 +83,6 @@ def examine(body: bytes, longest_side: int | None) -> tuple[dict[str, Any], byte
     grey = picture.convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.LANCZOS)
     size = {"width": picture.width, "height": picture.height}
     return {"format": picture_format(body), **size}, grey.tobytes()
-
-
-def resize(picture: Image.Image, longest_side: int) -> bytes:
-    """A JPEG without metadata, at most so many pixels long, never enlarged; changes the picture given."""
-    picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
-    picture.info.clear()  # Pillow writes a comment found there
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=QUALITY, optimize=True)
-    return buffer.getvalue()
 
 
 if __name__ == "__main__":

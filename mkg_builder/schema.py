@@ -9,11 +9,13 @@ A release is a Hugging Face dataset folder. Format version 2:
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mkg_builder.durable import file_sha256
@@ -196,14 +198,45 @@ def read_table(release: Path, table: str, split: str = "full", columns: list[str
     return pa.concat_tables([_read_shard(path, table, columns) for path in _require_files(release, table, split)])
 
 
+def iter_batches(
+    release: Path, table: str, split: str = "full", columns: list[str] | None = None, rows: int = 250_000
+) -> Iterator[pa.RecordBatch]:
+    """A split of a table a piece at a time, in bounded memory.
+
+    Raises:
+        ReleaseError: as `read_table`.
+    """
+    for path in _require_files(release, table, split):
+        parquet = _open_as(path, table)
+        with _reading(path):
+            yield from parquet.iter_batches(batch_size=rows, columns=columns or TABLES[table].columns.names)
+
+
 def iter_pictures(release: Path, batch_rows: int = 64) -> Iterator[tuple[str, bytes]]:
     """Entity id and picture bytes of every artwork that has a picture, in bounded memory."""
-    for path in _require_files(release, "artworks", "full"):
-        parquet = _open(path)
-        for batch in parquet.iter_batches(batch_size=batch_rows, columns=["id", "image"]):
-            for entity, image in zip(batch["id"].to_pylist(), batch["image"].to_pylist(), strict=True):
-                if image is not None:
-                    yield entity, image["bytes"]
+    for batch in iter_batches(release, "artworks", columns=["id", "image"], rows=batch_rows):
+        for entity, image in zip(batch["id"].to_pylist(), batch["image"].to_pylist(), strict=True):
+            if image is not None:
+                yield entity, image["bytes"]
+
+
+def find_rows(release: Path, table: str) -> Iterator[tuple[int, int, pa.Array]]:
+    """Where the rows of an unsplit table lie: shard, row group, and the ids in it."""
+    for shard, path in enumerate(_require_files(release, table, "full")):
+        parquet = _open_as(path, table)
+        for group in range(parquet.num_row_groups):
+            with _reading(path):
+                yield shard, group, parquet.read_row_group(group, columns=["id"])["id"].combine_chunks()
+
+
+def read_picture(release: Path, shard: int, group: int, entity: str) -> bytes | None:
+    """One artwork's picture, of whose row group `find_rows` told; None where it has none."""
+    path = _require_files(release, "artworks", "full")[shard]
+    with _reading(path):
+        rows = _open_as(path, "artworks").read_row_group(group, columns=["id", "image"])
+    place = pc.index(rows["id"], entity).as_py()
+    image = rows["image"][place].as_py() if place >= 0 else None
+    return None if image is None else image["bytes"]
 
 
 def _require_files(release: Path, table: str, split: str) -> list[Path]:
@@ -220,17 +253,28 @@ def _open(path: Path) -> pq.ParquetFile:
         raise ReleaseError(f"{path} is not readable Parquet ({str(error).splitlines()[0]})") from None
 
 
-def _read_shard(path: Path, table: str, columns: list[str] | None) -> pa.Table:
+def _open_as(path: Path, table: str) -> pq.ParquetFile:
+    """A shard whose columns and types are the format's."""
     parquet = _open(path)
-    wanted = TABLES[table].columns
     found = parquet.schema_arrow
-    for field in wanted:
+    for field in TABLES[table].columns:
         if field.name not in found.names:
             raise ReleaseError(f"{path}: no column {field.name!r}; it has {', '.join(found.names)}")
         if found.field(field.name).type != field.type:
             raise ReleaseError(f"{path}: column {field.name!r} is {found.field(field.name).type}, not {field.type}")
+    return parquet
+
+
+def _read_shard(path: Path, table: str, columns: list[str] | None) -> pa.Table:
+    parquet = _open_as(path, table)
+    with _reading(path):
+        return parquet.read(columns=columns or TABLES[table].columns.names).replace_schema_metadata(None)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        return parquet.read(columns=columns or wanted.names).replace_schema_metadata(None)
+        yield
     except (pa.ArrowException, OSError) as error:
         raise ReleaseError(f"{path} is damaged ({str(error).splitlines()[0]})") from None
 

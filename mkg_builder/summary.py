@@ -47,9 +47,9 @@ def _with_facts(release: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any
     """The rows with what the graph states of each, as `relation tail`."""
     wanted: dict[str, dict[str, Any]] = {row["id"]: {**row, "facts": []} for row in rows}
     for split in schema.TABLES["triples"].splits:
-        table = schema.read_table(release, "triples", split)
-        for fact in table.filter(pc.is_in(table["head"], pa.array(wanted, pa.string()))).to_pylist():
-            wanted[fact["head"]]["facts"].append(f"{fact['relation']} {fact['tail']}")
+        for batch in schema.iter_batches(release, "triples", split, ["head", "relation", "tail"]):
+            for fact in batch.filter(pc.is_in(batch["head"], pa.array(wanted, pa.string()))).to_pylist():
+                wanted[fact["head"]]["facts"].append(f"{fact['relation']} {fact['tail']}")
     return list(wanted.values())
 
 

@@ -97,6 +97,7 @@ def note(line: str) -> None:
 def show_json(value: Any) -> None:
     """Machine-readable output: one JSON document on standard output."""
     sys.stdout.write(_json(value) + "\n")
+    sys.stdout.flush()  # whoever reads it may wait for it while the command goes on
 
 
 def stream_json(about: dict[str, Any], name: str, rows: Iterable[Any]) -> None:

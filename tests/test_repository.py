@@ -19,20 +19,20 @@ LIBRARY = sorted([*(ROOT / "mkg_builder").rglob("*.py"), *(ROOT / "vlkge").rglob
 SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
-    "__main__", "cli", "build", "publish", "hub", "variant", "summary", "checks", "leaks", "write", "shards",
-    "compare", "differences", "croissant", "card", "statistics", "split", "decisions", "align", "clean", "reconcile",
-    "facts", "knowledge_graph", "workshop", "images", "sources", "testing", "context", "picture_pool", "picture_worker",
-    "http", "robots", "throttle", "replies", "wire", "connections", "sparql", "snapshot", "journal", "source",
-    "recipe", "layers", "strict", "content", "schema", "triples", "unions", "near_duplicates", "picture", "graph",
-    "findings", "remote", "markdown", "terminal", "registry", "places", "names", "dates", "durable", "addresses",
-    "clock", "redaction", "errors",
+    "__main__", "cli", "explore", "build", "publish", "hub", "variant", "report", "summary", "checks", "leaks",
+    "write", "shards", "compare", "differences", "croissant", "card", "statistics", "split", "decisions", "align",
+    "clean", "reconcile", "facts", "knowledge_graph", "workshop", "images", "sources", "testing", "context",
+    "picture_pool", "picture_worker", "http", "robots", "throttle", "replies", "wire", "connections", "sparql",
+    "snapshot", "journal", "source", "recipe", "layers", "strict", "content", "schema", "triples", "unions",
+    "near_duplicates", "picture", "graph", "findings", "remote", "markdown", "page", "terminal", "registry", "places",
+    "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
 VLKGE = (
-    "__main__", "cli", "share", "growth", "rows", "train", "trainer", "objective", "candidates", "export",
-    "model_card", "explain", "predict", "compare", "availability", "calibration", "gap", "zero_shot", "probe",
-    "retrieve", "entity_vectors", "named_numbers", "reasoning", "query_benchmark", "query_language", "tasks",
+    "__main__", "cli", "report", "share", "growth", "rows", "train", "trainer", "objective", "candidates",
+    "export", "model_card", "explain", "predict", "compare", "availability", "calibration", "gap", "zero_shot",
+    "probe", "retrieve", "entity_vectors", "named_numbers", "reasoning", "query_benchmark", "query_language", "tasks",
     "evaluate", "run", "counting", "queries", "protocol", "ranking", "negatives", "losses", "model", "vectors",
     "keys", "scorers", "comparisons", "sampled", "fusion", "pictures", "adapt", "unlock", "contrastive", "encode",
     "published", "additions", "features", "encoders_joined", "encoders_open_clip", "encoders_transformers",

@@ -1,11 +1,11 @@
 """vlkge: train and use vision-language knowledge-graph embeddings. Its commands parse, make one call, print."""
 
 from mkg_builder import terminal
-from vlkge.cli import adaptation, evaluation, growing, prediction, reasoning, sharing, tasks, training
+from vlkge.cli import adaptation, evaluation, growing, prediction, reasoning, reporting, sharing, tasks, training
 from vlkge.process import prepare_process
 
 app = terminal.make_app("vlkge", "Train and use vision-language knowledge-graph embeddings.")
-for part in (training, evaluation, prediction, sharing, tasks, growing, reasoning, adaptation):
+for part in (training, evaluation, prediction, sharing, tasks, growing, reasoning, adaptation, reporting):
     app.add_typer(part.app)
 
 

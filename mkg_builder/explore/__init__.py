@@ -1,0 +1,1 @@
+"""explore: a release, walked through in a browser on this machine."""
