@@ -41,7 +41,7 @@ VLKGE = (
 )  # fmt: skip
 
 COMMON_FLOOR = {
-    "durable", "errors", "markdown", "picture", "registry", "remote", "schema", "strict", "terminal",
+    "durable", "errors", "markdown", "page", "picture", "registry", "remote", "schema", "strict", "terminal",
 }  # fmt: skip
 """What vlkge may use of mkg_builder."""
 
