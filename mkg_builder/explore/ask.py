@@ -42,5 +42,5 @@ class Asker:
             raise DataError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "vlkge gave no answer")
         told = json.loads(done.stdout)
         (thing,) = told["things"]
-        return {"run": told["run"], "dataset": told["dataset"], "relations": thing["answers"],
+        return {"run": self.run.name, "dataset": told["dataset"], "relations": thing["answers"],
                 "nearest": thing["explanation"]["nearest"]}  # fmt: skip
