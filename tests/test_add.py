@@ -18,6 +18,7 @@ from vlkge.dataset import load_folder
 from vlkge.encode import encode_release
 from vlkge.errors import FeaturesError, RunError
 from vlkge.evaluate import Evaluator, ModelScores, evaluate_run
+from vlkge.export import export_run
 from vlkge.features import load_features
 from vlkge.growth import Joined, Plan, join
 from vlkge.negatives import TripleSet
@@ -342,3 +343,11 @@ def test_a_mistake_is_one_line(room: Room, options: tuple[str, ...], code: int, 
     done = vlkge("add", "run", "new", "--out", "nowhere", *options, cwd=room.place)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
     assert said in done.stderr
+
+
+def test_a_grown_run_is_given_away_without_telling_where_its_parent_lay(room: Room, plain: Joined) -> None:
+    folder = export_run(plain.run, room.place / "export").folder
+    given = load_run(folder)
+    assert given.parent == {**plain.run.parent, "folder": "run"}
+    assert not [path for path in folder.rglob("*") if path.is_file() and str(room.place).encode() in path.read_bytes()]
+    assert torch.equal(given.learned(), plain.run.learned())

@@ -18,7 +18,7 @@ from vlkge.files import whole_folder, write_sealed_json
 from vlkge.model import KGEModel
 from vlkge.model_card import render_card
 from vlkge.protocol import Strict
-from vlkge.run import EXPERIMENT, RECORD, Run
+from vlkge.run import EXPERIMENT, PARENT, RECORD, Run
 
 CARD, NUMBERS, EMBEDDINGS = "README.md", "evaluation.json", "embeddings"
 ROWS_AT_ONCE = 8192
@@ -86,7 +86,11 @@ def _copy_run(run: Run, new: Path) -> None:
     experiment = run.experiment.model_copy(update={"dataset": source, "features": None})
     text = yaml.safe_dump(experiment.model_dump(), sort_keys=False, allow_unicode=True)
     write_durably(new / EXPERIMENT, text.encode())
-    files = {**run.record["files"], EXPERIMENT: file_sha256(new / EXPERIMENT)}
+    changed = [EXPERIMENT]
+    if run.parent is not None:
+        write_sealed_json(new / PARENT, {**run.parent, "folder": Path(run.parent["folder"]).name})
+        changed.append(PARENT)
+    files = {**run.record["files"], **{name: file_sha256(new / name) for name in changed}}
     write_sealed_json(new / RECORD, {**run.record, "files": files, "checkpoint": None})
 
 

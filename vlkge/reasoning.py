@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mkg_builder.errors import UnknownNameError
 from vlkge.errors import RunError
-from vlkge.evaluate import FrequencyScores, ModelScores
+from vlkge.evaluate import FrequencyScores, ModelScores, describe_dataset
 from vlkge.query_benchmark import MOST_ANSWERS, SHAPES, QuestionMaker, ShapeResult, measure
 from vlkge.query_language import Binder, Query, Term
 from vlkge.run import Run
@@ -173,10 +173,7 @@ class Reasoner:
 
 def identify(run: Run) -> dict[str, Any]:
     """The data set and the seed that a run's numbers belong to."""
-    dataset = run.dataset
-    said = {"name": dataset.name, "version": dataset.version, "revision": dataset.revision}
-    said |= {"content_sha256": dataset.content_sha256, "setting": dataset.setting}
-    return {"dataset": said, "seed": run.experiment.training.seed}
+    return {"dataset": describe_dataset(run.dataset), "seed": run.experiment.training.seed}
 
 
 def classify(run: Run, split: str, seed: int) -> dict[str, Any]:
