@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import signal
 import subprocess
 import sys
 import tempfile
@@ -210,6 +211,17 @@ def test_what_is_not_installed_is_named_with_its_remedy() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert "needs starlette; install it with: pip install 'vlkge[explore]'" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_without_a_word(number: signal.Signals, demo_release: Path, cache: Path) -> None:
+    command = [sys.executable, "-m", "mkg_builder", "explore", str(demo_release), "--cache", str(cache), "--port", "0",
+               "--json", "--quiet"]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        told_url = "".join(iter(process.stdout.readline, "}\n"))
+        assert get(told_url.split('"')[3]).status == 200
+        process.send_signal(number)
+        assert (process.wait(20), process.stderr.read()) == (0, "")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """check, show, picture, diff, report, explore: what is in a release."""
 
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -163,4 +164,6 @@ def explore(
             terminal.show_json({"url": pages.address(listening)})
         else:
             terminal.say(f"{pages.address(listening)} shows {release}; stop it with Ctrl-C")
+        for number in (signal.SIGINT, signal.SIGTERM):  # the server ends at them and then raises them once more
+            signal.signal(number, lambda *_: None)
         server.run(sockets=[listening])
