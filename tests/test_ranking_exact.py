@@ -143,7 +143,6 @@ def test_a_distance_that_a_product_bounds_is_only_wrong_under_the_floor(monkeypa
     exact = -torch.cdist(queries, entities, p=1.0)
     comparison = Manhattan()
     for crowded in (0.0, 1 / 16, 1.0):
-        monkeypatch.setattr("vlkge.comparisons.CROWDED", crowded)
         for nearest in (1, 5, 100):
             floor = exact.topk(nearest).values[:, -1] - 1e-3
             found = comparison.approximate(queries, entities, comparison.offsets(entities), floor, torch.empty(40, 300))

@@ -37,7 +37,7 @@ VLKGE = (
     "keys", "scorers", "comparisons", "sampled", "fusion", "pictures", "adapt", "unlock", "contrastive", "encode",
     "published", "additions", "features", "encoders_joined", "encoders_open_clip", "encoders_transformers",
     "encoders_plain", "encoders", "model_folder", "pretrained", "dataset", "hub", "tables", "config", "optimizer",
-    "parallel", "process", "files", "errors",
+    "parallel", "compiled", "process", "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {
