@@ -136,7 +136,7 @@ def test_no_quick_key_is_further_off_than_its_bound(scorer: str, scale: float) -
         assert bool(((quick - exact).abs() <= bound).all())
 
 
-def test_a_distance_that_a_product_bounds_is_only_wrong_under_the_floor(monkeypatch) -> None:
+def test_a_distance_that_a_product_bounds_is_only_wrong_under_the_floor() -> None:
     generator = torch.Generator().manual_seed(0)
     queries, entities = torch.randn(40, 20, generator=generator), torch.randn(300, 20, generator=generator)
     entities[:40] = queries + 0.1 * torch.randn(40, 20, generator=generator)
