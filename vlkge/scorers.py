@@ -212,7 +212,7 @@ class _Unit(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor) -> Tensor:
         lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp(min=SHORTEST)
-        unit = vectors / lengths
+        unit: Tensor = vectors / lengths
         ctx.save_for_backward(unit, lengths)
         return unit
 
@@ -220,7 +220,8 @@ class _Unit(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> Tensor:
         unit, lengths = ctx.saved_tensors
         along = (unit * upstream[0]).sum(-1, keepdim=True)
-        return torch.addcmul(upstream[0], unit, along, value=-1).div_(lengths)
+        slopes: Tensor = torch.addcmul(upstream[0], unit, along, value=-1)
+        return slopes.div_(lengths)
 
 
 def _unit(vectors: Tensor) -> Tensor:
