@@ -110,7 +110,7 @@ def test_a_refusal_is_not_asked_again() -> None:
         b"1" * 5_000,
         b"",
         b"<html>log in</html>",
-    ],  # fmt: skip
+    ],
 )
 def test_what_is_not_whole_json_is_never_a_success(body: bytes) -> None:
     with pytest.raises(UpstreamError):
