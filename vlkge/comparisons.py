@@ -92,7 +92,8 @@ class Product(Comparison):
 
     def pairs(self, queries: Tensor, entities: Tensor) -> Tensor:
         """Dot products."""
-        return torch.einsum("...k,...k->...", queries, entities)
+        products: Tensor = torch.linalg.vecdot(queries, entities)  # einsum's gradient is five times as slow
+        return products
 
     def matrix(self, queries: Tensor, entities: Tensor) -> Tensor:
         """Dot products."""
@@ -209,4 +210,5 @@ class Manhattan(Comparison):
 
 
 def _squares(vectors: Tensor) -> Tensor:
-    return torch.einsum("...k,...k->...", vectors, vectors)
+    squares: Tensor = torch.linalg.vecdot(vectors, vectors)
+    return squares

@@ -102,7 +102,8 @@ class QueryScorer(Scorer):
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:
-    return torch.einsum("...d,...d->...", left, right)
+    products: Tensor = torch.linalg.vecdot(left, right)  # einsum's gradient is five times as slow
+    return products
 
 
 class TransE(QueryScorer):
