@@ -267,7 +267,9 @@ def stopped(bench: Bench, rounds: int) -> Counter[str]:
         bench.fresh()
         sent = (signal.SIGINT, signal.SIGTERM)[number % 2]
         child = bench.start()
-        time.sleep(chance.uniform(0.1, 1) * lasts)
+        while not bench.workspace.exists():  # until then it is Python that starts
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.9) * lasts)
         start = time.monotonic()
         for _ in range(1 + number // 2 % 2):
             os.kill(child, sent)

@@ -11,7 +11,14 @@ from mkg_builder.graph import Entity, Literal, Statement, Triple
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from mkg_builder.sources.wikiart import WikiArtOptions
-from mkg_builder.sources.wikiart_requests import clean_slug, document, hex_id, number_id
+from mkg_builder.sources.wikiart_requests import (
+    clean_slug,
+    document,
+    hex_id,
+    image_address,
+    image_request,
+    number_id,
+)  # fmt: skip
 from mkg_builder.sources.wikiart_statements import place_of_creation, tidy
 from tests.site import Site, answer
 from tests.test_wikiart_pages import ARTIST, PAINTING
@@ -362,6 +369,28 @@ def test_related_works_are_those_of_the_walk(kept: Snapshot) -> None:
     things, reading = reread(kept, transport, related_artworks=True)
     assert facts(things, "isRelatedToArtwork") == ["artwork:vincent-van-gogh/the-grenouill\u00e8re"]
     assert {d.rule for d in reading.observations.dropped} == {"not_in_the_walk"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kept_as"),
+    [("images/a/not_detected_235597.jpg!Large.jpg", "images:/images/a/not_detected_235597.jpg"),
+     ("Content/images/FRAME-600x480.jpg", None)],
+)  # fmt: skip
+def test_a_picture_that_is_named_like_none_is_one_and_the_placeholder_is_none(name: str, kept_as: str | None) -> None:
+    address = image_address({"image": f"https://uploads3.wikiart.org/{name}"})
+    assert (image_request(address, "original").key if address else None) == kept_as
+
+
+def test_a_size_that_cannot_be_is_nothing_that_we_say(kept: Snapshot) -> None:
+    things, reading = reread(kept, site(sizeX=70.5, sizeY=-1920))
+    assert not [t for t in things if isinstance(t, Literal) and "-1920" in t.value]
+    assert (work_of(things).label, reading.observations.dropped) == ("The Starry Night", [])
+
+
+@pytest.mark.parametrize("address", ["http://en.wikipedia.org/wiki/Ann", "https://ann.example/", ""])
+def test_what_is_called_a_wikipedia_address_is_kept_as_it_is_said(kept: Snapshot, address: str) -> None:
+    things = read(kept, serve([artist(wikipediaUrl=address)]))
+    assert literals(things, "wikipediaUrl") == [address] * bool(address)
 
 
 def test_nothing_is_spam_unless_the_recipe_says_so() -> None:
