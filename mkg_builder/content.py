@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mkg_builder import schema
+from mkg_builder.progress import watched
 
 HASHED_AT_ONCE = 200_000
 
@@ -60,7 +61,7 @@ def release_content_sha256(release: Path) -> str:
             f"{table.name}/{split}",
             content_sha256(table.name, schema.read_table(release, table.name, split, _cells(table))),
         )
-        for table in schema.TABLES.values()
+        for table in watched("tables", list(schema.TABLES.values()))
         for split in table.splits
         if not table.optional or schema.table_files(release, table.name, split)
     )
