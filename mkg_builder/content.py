@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mkg_builder import schema
+from mkg_builder.progress import watched
 
 HASHED_AT_ONCE = 200_000
 
@@ -67,7 +68,7 @@ def release_content_sha256(release: Path) -> str:
 
     return combine_hashes(
         (f"{table.name}/{split}", _content_sha256(table.name, partial(column, table.name, split)))
-        for table in schema.TABLES.values()
+        for table in watched("tables", list(schema.TABLES.values()))
         for split in table.splits
         if not table.optional or schema.table_files(release, table.name, split)
     )

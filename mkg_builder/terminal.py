@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -32,6 +32,7 @@ from rich.text import Text
 
 from mkg_builder import __version__
 from mkg_builder.errors import MkgError, StorageError
+from mkg_builder.progress import Advance, watching
 from mkg_builder.redaction import redact
 
 PIPED_WIDTH = 120
@@ -52,13 +53,6 @@ def _console(stream: Literal["stdout", "stderr"]) -> Console:
 
 
 out, err = _console("stdout"), _console("stderr")
-
-
-class Advance(Protocol):
-    """Told of progress."""
-
-    def __call__(self, stage: str, done: int, total: int | None, skipped: int = 0) -> None:
-        """The stage, how many are done, of how many (None: unknown), how many could not be had or were left out."""
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -135,7 +129,10 @@ def rate(speed: float | None) -> str:
 
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
-    """A bar with remaining time and rate on standard error; none when quiet, nothing shown where no terminal is."""
+    """Bars with remaining time and rate on standard error; none when quiet, nothing shown where no terminal is.
+
+    What is `watched` meanwhile has one too.
+    """
     if quiet:
         yield None
         return
@@ -153,18 +150,21 @@ def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
             with adding:  # told by many threads
                 if stage not in tasks:
                     tasks[stage] = progress.add_task(visible(stage), total=total, rate="", skipped="")
+                elif not done and progress.tasks[tasks[stage]].finished:
+                    progress.reset(tasks[stage])  # the same once more
             speed = progress.tasks[tasks[stage]].speed
             said = f"{skipped:,} skipped" if skipped else ""
             progress.update(tasks[stage], completed=done, total=total, rate=rate(speed), skipped=said)
 
-        yield advance
+        with watching(advance):
+            yield advance
 
 
-def make_app(program: str, purpose: str) -> typer.Typer:
-    """An empty command line with `--version` and `--debug`."""
+def make_app(program: str, purpose: str, example: str) -> typer.Typer:
+    """An empty command line with `--version`, `--debug`, and completion for the shell."""
     app = typer.Typer(help=purpose, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-    @app.callback(invoke_without_command=True, help=purpose)
+    @app.callback(invoke_without_command=True, help=purpose, epilog=f"Example: {example}")
     def root(  # `run` takes --debug before this sees it; it is declared here to be found in --help
         version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
         _debug: Annotated[

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mkg_builder.errors import UnknownNameError
+from mkg_builder.progress import watched
 from vlkge.counting import Counter
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
@@ -181,7 +182,7 @@ class Evaluator:
     def rank(self, scores: CandidateScores) -> list[Ranks]:
         """The ranks of each group's targets."""
         counter = Counter(scores.device if isinstance(scores, ModelScores) else torch.device("cpu"))
-        ranks = Ranks.joined([counter.rank(_keys(scores, batch), batch) for batch in self._batches])
+        ranks = Ranks.joined([counter.rank(_keys(scores, batch), batch) for batch in watched("ranking", self._batches)])
         return ranks.split([len(group.anchors) for group in self.groups])
 
     def summarise(self, ranks: list[Ranks]) -> Breakdown:

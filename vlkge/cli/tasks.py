@@ -179,7 +179,8 @@ def retrieve(
         return
     attributes = attributes if attribute else common_attributes(dataset, retriever, attributes, kind)
     space = vectors_of_type(dataset, held, kind) if trained else vectors
-    result = retrieve(dataset, retriever, space or vectors, attributes, Request(kind, split, pool, top, seed))
+    with terminal.progress_bar(quiet):
+        result = retrieve(dataset, retriever, space or vectors, attributes, Request(kind, split, pool, top, seed))
     if as_json:
         terminal.show_json(result.to_json())
         return
