@@ -160,11 +160,11 @@ def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
             yield advance
 
 
-def make_app(program: str, purpose: str, example: str) -> typer.Typer:
+def make_app(program: str, purpose: str, epilog: str) -> typer.Typer:
     """An empty command line with `--version`, `--debug`, and completion for the shell."""
     app = typer.Typer(help=purpose, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-    @app.callback(invoke_without_command=True, help=purpose, epilog=f"Example: {example}")
+    @app.callback(invoke_without_command=True, help=purpose, epilog=epilog)
     def root(  # `run` takes --debug before this sees it; it is declared here to be found in --help
         version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
         _debug: Annotated[
