@@ -24,8 +24,8 @@ MKG_BUILDER = (
     "clean", "reconcile", "facts", "knowledge_graph", "workshop", "images", "sources", "testing", "context",
     "picture_pool", "picture_worker", "http", "robots", "throttle", "replies", "wire", "connections", "sparql",
     "snapshot", "journal", "source", "recipe", "layers", "strict", "content", "schema", "triples", "unions",
-    "near_duplicates", "picture", "graph", "findings", "remote", "markdown", "page", "terminal", "registry", "places",
-    "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
+    "near_duplicates", "picture", "graph", "findings", "remote", "markdown", "page", "terminal", "registry", "rows",
+    "places", "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
@@ -41,7 +41,8 @@ VLKGE = (
 )  # fmt: skip
 
 COMMON_FLOOR = {
-    "durable", "errors", "markdown", "page", "picture", "registry", "remote", "schema", "strict", "terminal",
+    "durable", "errors", "markdown", "names", "page", "picture", "registry", "remote", "rows", "schema", "strict",
+    "terminal",
 }  # fmt: skip
 """What vlkge may use of mkg_builder."""
 
