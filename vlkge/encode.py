@@ -147,13 +147,7 @@ def _inputs(release: Path, dataset: Dataset, encoder: Encoder) -> tuple[Iterator
         _require_pictures(release)
         flags = schema.read_table(release, "entities", columns=["has_image"])["has_image"]
         return schema.iter_pictures(release), pc.sum(flags).as_py() or 0
-    sentences = text_sentences(dataset)
-    if encoder.reads_labels:
-        labels = dict(zip(dataset.entities, dataset.labels, strict=True))
-        sentences = {
-            entity: " ".join(labels[entity].split()) + BETWEEN + text if text else ""
-            for entity, text in sentences.items()
-        }
+    sentences = sentences_for(encoder, dataset)
     return iter(sentences.items()), len(sentences)
 
 
@@ -166,6 +160,21 @@ def _require_pictures(release: Path) -> None:
             f"encode {whole}: the features fit this one too" if whole else "name an encoder of text alone (--encoder)"
         )
         raise DatasetError(f"{release} was published without its pictures; {hint}")
+
+
+def sentences_for(encoder: Encoder, dataset: Dataset) -> dict[str, str]:
+    """What this text encoder reads of each entity that has a text; an empty one where the text is blank.
+
+    Raises:
+        DatasetError: as `text_sentences`.
+    """
+    sentences = text_sentences(dataset)
+    if not encoder.reads_labels:
+        return sentences
+    labels = dict(zip(dataset.entities, dataset.labels, strict=True))
+    return {
+        entity: " ".join(labels[entity].split()) + BETWEEN + text if text else "" for entity, text in sentences.items()
+    }
 
 
 def text_sentences(dataset: Dataset) -> dict[str, str]:
