@@ -123,11 +123,11 @@ def _join(dataset: Dataset, new: Mapping[str, Newcomer], rows: Sequence[TripleRo
         moved = torch.stack([places[was[:, 0]], was[:, 1], places[was[:, 2]]], dim=1)
         more = [[place[r.head], dataset.relation_index(r.relation), place[r.tail]] for r in rows if r.split == split]
         whole = torch.cat([moved, torch.tensor(more, dtype=torch.int64).reshape(-1, 3)])
-        triples[split] = whole[np.lexsort(whole.numpy().T[::-1]).tolist()]  # by head, relation, tail, as in a release
-    order = dataset.tie_order
-    if order is not None:  # who is new comes after who was there
-        later = order.max() + 1 + torch.arange(len(entities))
-        order = later.index_copy(0, places, order)
+        order = torch.from_numpy(np.lexsort(whole.numpy().T[::-1]))  # by head, relation, tail, as in a release
+        triples[split] = whole[order]
+    ties = dataset.tie_order
+    if ties is not None:  # who is new comes after who was there
+        ties = (ties.max() + 1 + torch.arange(len(entities))).index_copy(0, places, ties)
     digest = _digest(dataset, new, rows)
     return replace(
         dataset,
@@ -139,7 +139,7 @@ def _join(dataset: Dataset, new: Mapping[str, Newcomer], rows: Sequence[TripleRo
         types=tuple(types[entity] for entity in entities),
         texts=tuple(texts[entity] for entity in entities),
         triples=triples,
-        tie_order=order,
+        tie_order=ties,
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vlkge.newcomers import Account, Loose
 
 app = typer.Typer()
+SPLITS = ("train", "validation", "test")
 
 
 @app.command(epilog="Example: vlkge add runs/demo --pictures new/ --triples facts.csv --out runs/grown")
@@ -122,7 +123,8 @@ def _show(joined: "Joined", epochs: int) -> None:
     ]
     columns = ("type", "entities", "vectors learned", "nothing known")
     terminal.show_table(f"Joined with {dataset.name} {dataset.version}", columns, counts)
-    terminal.say("triples: " + ", ".join(f"{count:,} {split}" for split, count in joined.triples.items()))
+    stated = [f"{joined.triples[split]:,} {split}" for split in SPLITS if joined.triples[split]]
+    terminal.say(f"triples that joined: {', '.join(stated) or 'none'}")
     parts = [("former test split, before", joined.before), ("former test split, after", joined.after),
              ("new test triples, nothing trained", joined.untrained),
              (f"new test triples, after {epochs} epochs", joined.trained)]  # fmt: skip
