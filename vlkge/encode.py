@@ -16,7 +16,7 @@ from mkg_builder import schema
 from mkg_builder.errors import UsageError
 from mkg_builder.picture import PictureError, decode_picture
 from vlkge.dataset import Dataset, load_folder
-from vlkge.encoders import Encoder, EncoderInfo, Input, Modality, Vectors, resolve_encoders
+from vlkge.encoders import Encoder, EncoderInfo, Input, Modality, Vectors, encode_texts, resolve_encoders
 from vlkge.encoders_joined import BETWEEN
 from vlkge.errors import DatasetError, FeaturesError
 from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped, require_replaceable, save_features
@@ -260,8 +260,9 @@ class _Parts:
         ids: list[str] = []
         skipped: list[Skipped] = []
         rows = [np.empty((0, self._encoder.dimension), np.float32)]
-        while pairs := list(islice(items, self._batch_size)):
-            batch = []
+        text = self._encoder.modality == "text"
+        while pairs := list(islice(items, PART_ITEMS if text else self._batch_size)):
+            batch: list[Any] = []
             for entity, value in pairs:
                 prepared = _prepare(self._encoder.modality, entity, value)
                 if isinstance(prepared, Skipped):
@@ -269,7 +270,9 @@ class _Parts:
                 else:
                     ids.append(entity)
                     batch.append(prepared)
-            rows.append(self._encoder.encode(batch))
+            if batch:
+                encode = self._encoder.encode
+                rows.append(encode_texts(encode, batch, self._batch_size) if text else encode(batch))
         return _Part(tuple(ids), np.concatenate(rows), tuple(skipped))
 
     def _write(self, place: Path, part: _Part) -> None:

@@ -11,7 +11,7 @@ from mkg_builder.durable import file_sha256
 from mkg_builder.errors import UsageError
 from vlkge.dataset import Dataset
 from vlkge.encode import sentences_for
-from vlkge.encoders import Modality, Vectors, restore_encoder
+from vlkge.encoders import Modality, Vectors, encode_texts, restore_encoder
 from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped
 from vlkge.files import canonical_json
 from vlkge.loose_tables import TripleRow
@@ -85,16 +85,20 @@ def _encode_pictures(
 
 
 def _encode_texts(was: ModalityFeatures, grown: Dataset, new: Mapping[str, Newcomer], progress: Progress) -> Encoded:
-    rows = [np.empty((0, was.info.dimension), np.float32)]
     if not any(one.text for one in new.values()):
-        return [], rows[0]
+        return [], np.empty((0, was.info.dimension), np.float32)
     encoder = restore_encoder(was.info)
     read = sentences_for(encoder, grown)
     ids = [entity for entity in sorted(new) if read.get(entity)]
-    for start in range(0, len(ids), BATCH):
-        rows.append(encoder.encode([read[entity] for entity in ids[start : start + BATCH]]))
-        progress("text", min(start + BATCH, len(ids)), len(ids))
-    return ids, np.concatenate(rows)
+    done = 0
+
+    def encode(batch: Sequence[str]) -> Vectors:
+        nonlocal done
+        done += len(batch)
+        progress("text", done, len(ids))
+        return encoder.encode(batch)
+
+    return ids, encode_texts(encode, [read[entity] for entity in ids], BATCH)
 
 
 def _require_news(arriving: Newcomers) -> None:
