@@ -106,7 +106,7 @@ def test_a_picture_alone_is_an_artwork_that_is_asked_about_by_its_id(room: Room,
     folder = tmp_path / "new"
     (folder / "Hall 1").mkdir(parents=True)
     (folder / "Hall 1" / "Cafe\u0301.v2.png").write_bytes(painted.picture(3, 77))
-    joined = grow(room, "one", Loose(pictures=[folder]))
+    joined = grow(room, "one", Loose(pictures=[folder, *folder.glob("*/*.png")]))  # given twice, it is one
     by_id = Predictor(joined.run).tails_of("artwork:Hall 1/Caf\xe9.v2", "isBy")
     outside = Predictor(room.run).tails_of_outside(Outside(folder / "Hall 1" / "Cafe\u0301.v2.png"), "isBy")
     assert [(p.entity, p.score) for p in by_id] == [(p.entity, p.score) for p in outside]
@@ -199,13 +199,14 @@ def test_a_table_names_a_picture_and_what_is_read_of_it(room: Room, tmp_path: Pa
     assert set(joined.run.features["text"].ids) - set(room.run.features["text"].ids) == {"artwork:dawn", "artwork:c"}
 
 
-@pytest.mark.parametrize(("text", "read"), [("Painter 00", True), ("born in 1840", False)])
-def test_a_label_is_read_where_the_graph_has_its_types_read(room: Room, tmp_path: Path, text: str, read: bool) -> None:
-    texts = tuple(text if name == "artist:painter-00" else known
-                  for name, known in zip(room.run.dataset.entities, room.run.dataset.texts, strict=True))  # fmt: skip
-    dataset = replace(room.run.dataset, texts=texts)
+@pytest.mark.parametrize(("other", "read"), [(None, True), ("born in 1840", False)])
+def test_a_label_is_read_where_the_graph_has_nothing_else_of_its_type_read(
+    room: Room, tmp_path: Path, other: str | None, read: bool
+) -> None:
+    was, given = room.run.dataset, {"artist:painter-00": "Painter 00", "artist:painter-01": other}
+    texts = tuple(given.get(name, text) for name, text in zip(was.entities, was.texts, strict=True))
     table = write(tmp_path / "artists.csv", "id,label", [("artist:jane", "Jane Doe")])
-    grown, _, _ = gather(dataset, {}, Loose(entities=[table]), quiet)
+    grown, _, _ = gather(replace(was, texts=texts), {}, Loose(entities=[table]), quiet)
     place = grown.entities.index("artist:jane")
     assert (grown.labels[place], grown.texts[place]) == ("Jane Doe", "Jane Doe" if read else None)
 

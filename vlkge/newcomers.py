@@ -144,6 +144,7 @@ class Newcomers:
         for path in find_pictures(given) if given.is_dir() else [given]:
             if path.resolve() in taken:
                 continue
+            taken.add(path.resolve())
             name = path.relative_to(given) if given.is_dir() else Path(path.name)
             entity = unicodedata.normalize("NFC", f"{kind}:{name.with_suffix('').as_posix()}")
             problem = id_problem(entity, self._dataset)
