@@ -77,7 +77,7 @@ def late(entity: str) -> bool:
 def write_release(folder: Path, version: str, whole: bool, splits: dict[str, list[Fact]] | None = None) -> Path:
     """The release of this version: all of the world, or what is there before the rest arrives."""
     stated = {
-        split: [fact for fact in rows if whole or not (late(fact[0]) or late(fact[2]))]
+        split: sorted(fact for fact in rows if whole or not (late(fact[0]) or late(fact[2])))
         for split, rows in (splits or facts()).items()
     }
     ids = {end for rows in stated.values() for head, _, tail in rows for end in (head, tail)}

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from mkg_builder.errors import UnknownNameError, UpstreamError, UsageError
 from tests.encoder_contract import PICTURES, TEXTS, EncoderContract, NeedsAPackage, picture
 from tests.local_hub import Hub
-from vlkge.encoders import Encoder, resolve_encoders, restore_encoder
+from vlkge.encoders import Encoder, encode_texts, resolve_encoders, restore_encoder
 from vlkge.encoders_open_clip import import_open_clip
 from vlkge.errors import FeaturesError
 from vlkge.pretrained import find_device, weights_sha256
@@ -307,3 +307,18 @@ def test_a_model_of_the_hub_gives_the_vectors_of_its_folder_and_names_its_commit
     pictures = [picture(0, (40, 40))]
     assert (there.revision, there.weights_sha256) == (commit, here.weights_sha256)
     assert (there.encode(pictures) == here.encode(pictures)).all()
+
+
+def test_each_text_is_read_once_beside_others_of_its_length_and_has_its_own_vector() -> None:
+    texts, batches = [f"{'x' * (7 * i % 23)}{i % 30}" for i in range(40)] * 2, list[list[str]]()
+
+    def encode(batch: list[str]) -> np.ndarray:
+        batches.append(batch)
+        return np.array([[len(text), int(text.strip("x"))] for text in batch], np.float32)
+
+    found = encode_texts(encode, texts, 8)
+    np.testing.assert_array_equal(found, [[len(text), int(text.strip("x"))] for text in texts])
+    read = [text for batch in batches for text in batch]
+    assert sorted(read) == sorted(set(texts))
+    assert [len(text) for text in read] == sorted(len(text) for text in read)
+    assert max(map(len, batches)) == 8

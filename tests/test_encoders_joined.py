@@ -10,6 +10,7 @@ from tests.encoder_contract import EncoderContract
 from tests.tiny_release import write_tiny_release
 from vlkge.encode import encode_release
 from vlkge.encoders import Encoder, resolve_encoders
+from vlkge.encoders_plain import CharNgrams
 from vlkge.features import load_features
 
 
@@ -23,6 +24,13 @@ def test_the_halves_are_the_label_s_and_the_text_s() -> None:
     label, text = alone.encode(["unit", "a single thing"])
     np.testing.assert_array_equal(joined.encode(["unit\na single thing"])[0], np.concatenate([label, text]))
     np.testing.assert_array_equal(joined.encode(["unit"])[0], np.concatenate([label, label]))
+
+
+def test_a_text_alone_is_read_once_for_both_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined, read, whole = resolve_encoders("label-and-text:char-ngrams")[0], list[str](), CharNgrams.encode
+    monkeypatch.setattr(CharNgrams, "encode", lambda self, batch: (read.extend(batch), whole(self, batch))[1])
+    joined.encode(["unit", "set", "unit\na single thing"])
+    assert sorted(read) == ["a single thing", "set", "unit"]
 
 
 def test_an_encoder_of_pictures_is_none_of_texts() -> None:

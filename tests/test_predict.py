@@ -19,8 +19,8 @@ from vlkge.encoders import Encoder, resolve_encoders
 from vlkge.errors import FeaturesError, RunError
 from vlkge.evaluate import ModelScores
 from vlkge.features import DatasetIdentity, ModalityFeatures, save_features
-from vlkge.pictures import find_pictures, read_batches, read_picture
-from vlkge.predict import Broken, Outside, Prediction, Predictor, Subject
+from vlkge.pictures import Broken, find_pictures, read_batches, read_picture
+from vlkge.predict import Outside, Prediction, Predictor, Subject
 from vlkge.run import create_run, load_run
 from vlkge.train import fit, resolve
 

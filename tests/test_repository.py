@@ -25,25 +25,25 @@ MKG_BUILDER = (
     "sources", "testing", "context", "picture_pool", "picture_worker", "http", "robots", "throttle", "replies",
     "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "layers", "strict", "content",
     "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "remote", "markdown", "page",
-    "terminal", "registry", "places", "tables", "names", "dates", "durable", "addresses", "clock", "progress",
+    "terminal", "registry", "rows", "places", "tables", "names", "dates", "durable", "addresses", "clock", "progress",
     "redaction", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
 VLKGE = (
-    "__main__", "cli", "report", "share", "growth", "rows", "train", "trainer", "objective", "candidates",
-    "export", "model_card", "explain", "predict", "compare", "availability", "calibration", "gap", "zero_shot",
-    "probe", "retrieve", "entity_vectors", "named_numbers", "reasoning", "query_benchmark", "query_language", "tasks",
-    "evaluate", "run", "counting", "queries", "protocol", "ranking", "negatives", "losses", "model", "vectors",
-    "keys", "scorers", "comparisons", "sampled", "fusion", "pictures", "adapt", "unlock", "contrastive", "encode",
-    "published", "additions", "features", "encoders_joined", "encoders_open_clip", "encoders_transformers",
-    "encoders_plain", "encoders", "model_folder", "pretrained", "dataset", "hub", "tables", "config", "optimizer",
-    "parallel", "compiled", "process", "files", "errors",
+    "__main__", "cli", "report", "share", "growth", "gathering", "newcomers", "loose_tables", "rows", "train",
+    "trainer", "objective", "candidates", "export", "model_card", "explain", "predict", "compare", "availability",
+    "calibration", "gap", "zero_shot", "probe", "retrieve", "entity_vectors", "named_numbers", "reasoning",
+    "query_benchmark", "query_language", "tasks", "evaluate", "run", "counting", "queries", "protocol", "ranking",
+    "negatives", "losses", "model", "vectors", "keys", "scorers", "comparisons", "sampled", "fusion", "pictures",
+    "adapt", "unlock", "contrastive", "encode", "published", "additions", "features", "encoders_joined",
+    "encoders_open_clip", "encoders_transformers", "encoders_plain", "encoders", "model_folder", "pretrained",
+    "dataset", "hub", "tables", "config", "optimizer", "parallel", "compiled", "process", "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {
-    "durable", "errors", "markdown", "page", "picture", "progress", "registry", "remote", "schema", "strict",
-    "terminal",
+    "durable", "errors", "markdown", "names", "page", "picture", "progress", "registry", "remote", "rows", "schema",
+    "strict", "terminal",
 }  # fmt: skip
 """What vlkge may use of mkg_builder."""
 

@@ -16,7 +16,7 @@ from mkg_builder import schema
 from mkg_builder.errors import UsageError
 from mkg_builder.picture import PictureError, decode_picture
 from vlkge.dataset import Dataset, load_folder
-from vlkge.encoders import Encoder, EncoderInfo, Input, Modality, Vectors, resolve_encoders
+from vlkge.encoders import Encoder, EncoderInfo, Input, Modality, Vectors, encode_texts, resolve_encoders
 from vlkge.encoders_joined import BETWEEN
 from vlkge.errors import DatasetError, FeaturesError
 from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped, require_replaceable, save_features
@@ -147,13 +147,7 @@ def _inputs(release: Path, dataset: Dataset, encoder: Encoder) -> tuple[Iterator
         _require_pictures(release)
         flags = schema.read_table(release, "entities", columns=["has_image"])["has_image"]
         return schema.iter_pictures(release), pc.sum(flags).as_py() or 0
-    sentences = text_sentences(dataset)
-    if encoder.reads_labels:
-        labels = dict(zip(dataset.entities, dataset.labels, strict=True))
-        sentences = {
-            entity: " ".join(labels[entity].split()) + BETWEEN + text if text else ""
-            for entity, text in sentences.items()
-        }
+    sentences = sentences_for(encoder, dataset)
     return iter(sentences.items()), len(sentences)
 
 
@@ -166,6 +160,21 @@ def _require_pictures(release: Path) -> None:
             f"encode {whole}: the features fit this one too" if whole else "name an encoder of text alone (--encoder)"
         )
         raise DatasetError(f"{release} was published without its pictures; {hint}")
+
+
+def sentences_for(encoder: Encoder, dataset: Dataset) -> dict[str, str]:
+    """What this text encoder reads of each entity that has a text; an empty one where the text is blank.
+
+    Raises:
+        DatasetError: as `text_sentences`.
+    """
+    sentences = text_sentences(dataset)
+    if not encoder.reads_labels:
+        return sentences
+    labels = dict(zip(dataset.entities, dataset.labels, strict=True))
+    return {
+        entity: " ".join(labels[entity].split()) + BETWEEN + text if text else "" for entity, text in sentences.items()
+    }
 
 
 def text_sentences(dataset: Dataset) -> dict[str, str]:
@@ -251,8 +260,9 @@ class _Parts:
         ids: list[str] = []
         skipped: list[Skipped] = []
         rows = [np.empty((0, self._encoder.dimension), np.float32)]
-        while pairs := list(islice(items, self._batch_size)):
-            batch = []
+        text = self._encoder.modality == "text"
+        while pairs := list(islice(items, PART_ITEMS if text else self._batch_size)):
+            batch: list[Any] = []
             for entity, value in pairs:
                 prepared = _prepare(self._encoder.modality, entity, value)
                 if isinstance(prepared, Skipped):
@@ -260,7 +270,9 @@ class _Parts:
                 else:
                     ids.append(entity)
                     batch.append(prepared)
-            rows.append(self._encoder.encode(batch))
+            if batch:
+                encode = self._encoder.encode
+                rows.append(encode_texts(encode, batch, self._batch_size) if text else encode(batch))
         return _Part(tuple(ids), np.concatenate(rows), tuple(skipped))
 
     def _write(self, place: Path, part: _Part) -> None:

@@ -1,7 +1,7 @@
 """Encoder: pictures or texts to vectors. The seam, its names, and the encoders that need no weights."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -87,6 +87,22 @@ class Encoder(ABC):
     def info(self) -> EncoderInfo:
         """What decides these vectors, to be kept with them."""
         return EncoderInfo(**{field: getattr(self, field) for field in EncoderInfo.__dataclass_fields__})
+
+
+def encode_texts(encode: Callable[[Sequence[str]], Vectors], texts: Sequence[str], batch_size: int) -> Vectors:
+    """The vectors of texts, in their order; each distinct one is read once, beside others of about its length.
+
+    A batch is padded to its longest text, and what is padded costs as much as what is read.
+
+    Args:
+        encode: as `Encoder.encode`.
+        texts: at least one.
+        batch_size: how many are read at once.
+    """
+    distinct = sorted(set(texts), key=lambda text: (len(text), text))
+    parts = [encode(distinct[start : start + batch_size]) for start in range(0, len(distinct), batch_size)]
+    rows = {text: row for row, text in enumerate(distinct)}
+    return np.concatenate(parts)[[rows[text] for text in texts]]
 
 
 ENCODERS = Registry(

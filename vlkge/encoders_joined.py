@@ -7,7 +7,7 @@ import numpy as np
 from typing_extensions import override
 
 from mkg_builder.errors import UsageError
-from vlkge.encoders import Encoder, Vectors, resolve_encoders
+from vlkge.encoders import Encoder, Vectors, encode_texts, resolve_encoders
 
 BETWEEN = "\n"
 """Stands between label and text: the first line is the label."""
@@ -44,6 +44,7 @@ class LabelAndText(Encoder):
     @override
     def encode(self, batch: Sequence[Any]) -> Vectors:
         """Vectors [n, 2 d]: the label's, then the text's."""
-        halves = [line.split(BETWEEN, 1) if BETWEEN in line else [line, line] for line in batch]
-        parts = [self._inner.encode([half[place] for half in halves]) for place in (0, 1)]
-        return np.concatenate(parts, axis=1)
+        if not batch:
+            return np.empty((0, self.dimension), np.float32)
+        halves = [half for line in batch for half in (line.split(BETWEEN, 1) if BETWEEN in line else [line, line])]
+        return encode_texts(self._inner.encode, halves, len(batch)).reshape(len(batch), self.dimension)

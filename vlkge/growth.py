@@ -1,4 +1,4 @@
-"""A growing graph: what a newer release adds joins a trained run, without training or with a few epochs of its own.
+"""A growing graph: a newer release, or loose things, join a trained run, with no training or epochs of their own.
 
 What was learned stays as it is, bit for bit. What joins is represented by its modalities, through the projections and
 relations that are there; its own vectors, where it is of a type that has such, can be learned from its triples alone.
@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 
 from mkg_builder.errors import UsageError
-from vlkge.additions import Additions, find_additions, merge_features
+from vlkge.additions import find_additions, merge_features
 from vlkge.dataset import Dataset, load_dataset
 from vlkge.encoders import Modality
 from vlkge.errors import FeaturesError, RunError
 from vlkge.evaluate import Breakdown, Evaluator, ModelScores
 from vlkge.features import DatasetIdentity, ModalityFeatures, load_features
 from vlkge.files import whole_folder
+from vlkge.gathering import gather
 from vlkge.model import KGEModel, build_model
 from vlkge.negatives import TripleSet
+from vlkge.newcomers import Account, Loose
 from vlkge.protocol import Strict, make_protocol
 from vlkge.ranking import Ranks
 from vlkge.rows import carry_over, learn_rows
@@ -36,14 +38,14 @@ class Plan:
     """What is to be done.
 
     Attributes:
-        release: the newer release, a folder or a name of the Hub.
-        features: its features, of the run's encoders; None where the run has none.
+        release: the newer release, a folder or a name of the Hub; or what lies in none.
+        features: a release's, of the run's encoders; None where the run has none. Loose things are encoded here.
         out: the new run folder.
         epochs: over the train triples of what is new; 0: nothing is trained.
         overwrite: replace a run that is at `out`.
     """
 
-    release: str
+    release: str | Loose
     features: Path | None
     out: Path
     epochs: int = 0
@@ -62,7 +64,8 @@ class Joined:
         unknown: of how many nothing is known, by type: no picture, no text, no vector of their own.
         before, after: of the former test split, by the former run and by the new one; None where it has none.
         untrained, trained: of the new test triples, before the epochs and after them; None where there are none.
-        seconds: of joining and of the epochs; reading and evaluation left out.
+        seconds: of joining and of the epochs; reading, encoding and evaluation left out.
+        account: what came of loose things; None where a release joined.
     """
 
     run: Run
@@ -75,6 +78,7 @@ class Joined:
     untrained: Breakdown | None
     trained: Breakdown | None
     seconds: float
+    account: Account | None
 
     def to_json(self) -> dict[str, Any]:
         """The same as a JSON object."""
@@ -87,22 +91,24 @@ class Joined:
             "seed": self.run.experiment.training.seed,
             "seconds": self.seconds,
             **counts,
+            "account": None if self.account is None else asdict(self.account),
             **{name: None if part is None else part.to_json() for name, part in parts.items()},
         }
 
 
 def join(run: Run, plan: Plan, progress: Advance) -> Joined:
-    """A new run in which everything that a newer release adds has joined a trained one.
+    """A new run in which everything that a newer release adds, or that is loose, has joined a trained one.
 
     Raises:
-        UsageError: the release does not only add, or the folder is taken.
+        UsageError: the release does not only add, the folder is taken, or as `gather`.
+        DataError: as `gather`.
         FeaturesError: the features are of another encoder or another data set.
         RunError: the run has no finished epoch, or the loss is not finite.
     """
     require_free(plan.out, plan.overwrite)
     if plan.out.resolve() == run.folder.resolve():
         raise UsageError(f"{plan.out} is the run itself; name another folder with --out")
-    growing = _Growing(run, plan)
+    growing = _Growing(run, plan, progress)
     began = time.perf_counter()
     model, seconds = growing.model(with_new=False), time.perf_counter() - began
     untrained, trained = growing.rank_new(model), None
@@ -120,20 +126,24 @@ def join(run: Run, plan: Plan, progress: Advance) -> Joined:
         {split: int(rows.sum()) for split, rows in growing.added.triples.items()},
         growing.count(growing.owners(model)), growing.count(growing.added.entities & ~growing.has_any(model)),
         _rank(growing.former, run.dataset), _rank(cast(KGEModel, _Former(model, growing.added.places)), run.dataset),
-        untrained, trained, round(seconds, 3),
+        untrained, trained, round(seconds, 3), growing.account,
     )  # fmt: skip
 
 
 class _Growing:
     """A run and all that joins it."""
 
-    def __init__(self, run: Run, plan: Plan) -> None:
+    def __init__(self, run: Run, plan: Plan, progress: Advance) -> None:
         self.run, self.plan, self.former = run, plan, run.load_model()
-        self.dataset = load_dataset(plan.release)
-        self.added: Additions = find_additions(run.dataset, self.dataset)
-        if run.features and plan.features is None:
-            raise FeaturesError(f"the run has features; encode {plan.release} alike and name the folder (--features)")
-        given = load_features(plan.features) if plan.features and run.features else {}
+        self.account: Account | None = None
+        given: Mapping[Modality, ModalityFeatures]
+        if isinstance(plan.release, Loose):
+            self.dataset, given, self.account = gather(run.dataset, run.features, plan.release, progress)
+            self.added = find_additions(run.dataset, self.dataset)
+        else:
+            self.dataset = load_dataset(plan.release)
+            self.added = find_additions(run.dataset, self.dataset)
+            given = _features_of(run, plan.release, plan.features)
         merged = merge_features(run.features, given, run.dataset, self.dataset)
         self.features: dict[Modality, ModalityFeatures] = {one.info.modality: one for one in merged}
 
@@ -177,10 +187,10 @@ class _Growing:
 
     def save(self, model: KGEModel, history: list[dict[str, Any]], sums: Mapping[str, Tensor]) -> Run:
         """The new run folder, whole or not at all."""
-        run, plan = self.run, self.plan
-        experiment = run.experiment.model_copy(
-            update={"dataset": plan.release, "features": str(plan.features) if self.features else None, "needs": []}
-        )
+        run, plan, said = self.run, self.plan, dict[str, Any](needs=[])
+        if not isinstance(plan.release, Loose):  # else it stays named what the run was first trained on
+            said |= {"dataset": plan.release, "features": str(plan.features) if self.features else None}
+        experiment = run.experiment.model_copy(update=said)
         with whole_folder(plan.out) as place:
             growth = Growth(self._parent(bool(history)), list(self.features.values()))
             grown = create_run(place, experiment, self.dataset, growth=growth)
@@ -190,6 +200,7 @@ class _Growing:
 
     def _parent(self, trained: bool) -> dict[str, Any]:
         unlearned = (self.dataset.seen() & ~self.learned(bool(self.plan.epochs))).nonzero()[:, 0].tolist()
+        loose = {"tables": self.account.tables, "pictures": self.account.pictures} if self.account else None
         return {
             "folder": str(self.run.folder),
             "weights_sha256": self.run.record["weights"]["sha256"],
@@ -197,6 +208,7 @@ class _Growing:
             "grown_to": asdict(DatasetIdentity.of(self.dataset)),
             "entities": self.count(self.added.entities),
             "triples": {split: int(rows.sum()) for split, rows in self.added.triples.items()},
+            "loose": loose,
             "epochs": self.plan.epochs if trained else 0,
             "unlearned": [self.dataset.entities[entity] for entity in unlearned],
         }
@@ -215,8 +227,13 @@ class _Growing:
 
     def _checkpoint(
         self, model: KGEModel, weights: Mapping[str, Tensor], sums: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """What resuming needs: the optimiser's sums are the former run's, and nothing for rows that are untrained."""
+    ) -> dict[str, Tensor] | None:
+        """What resuming needs: the optimiser's sums are the former run's, and nothing for rows that are untrained.
+
+        None of a run that was exported without.
+        """
+        if not self.run.record["checkpoint"]:
+            return None
         last = self.run.load_checkpoint()
         former = {name: last[f"optimizer.{name}.sum"] for name, _ in self.former.named_parameters()}
         start = {name: sums.get(name, torch.zeros_like(weight)) for name, weight in model.named_parameters()}
@@ -224,6 +241,15 @@ class _Growing:
         checkpoint = {f"model.{name}": tensor for name, tensor in weights.items()}
         checkpoint |= {f"optimizer.{name}.sum": tensor for name, tensor in carried.items()}
         return checkpoint | {"generator": last["generator"]}
+
+
+def _features_of(run: Run, release: str, folder: Path | None) -> Mapping[Modality, ModalityFeatures]:
+    """The vectors of a newer release; none for a run that has none."""
+    if not run.features:
+        return {}
+    if folder is None:
+        raise FeaturesError(f"the run has features; encode {release} alike and name the folder (--features)")
+    return load_features(folder)
 
 
 class _Former:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +15,15 @@ PIXELS_AT_ONCE = 2**25
 
 MAX_BYTES = 2**29
 """The largest file that is read; the largest originals of public collections have about 300 MB."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A file that could not be used, and why."""
+
+    name: str
+    reason: str
+
 
 Read = tuple[Path, Image.Image | str]
 """A file and its picture, or why there is none."""

@@ -16,7 +16,7 @@ from vlkge.encoders import Modality, restore_encoder
 from vlkge.errors import RunError
 from vlkge.evaluate import ModelScores
 from vlkge.model import KGEModel
-from vlkge.pictures import read_batches, read_picture
+from vlkge.pictures import Broken, read_batches, read_picture
 from vlkge.protocol import Strict
 from vlkge.run import Run
 
@@ -75,14 +75,6 @@ class Subject:
     kind: str | None
     index: int | None
     raw: Mapping[Modality, Tensor]
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A file that could not be answered, and why."""
-
-    name: str
-    reason: str
 
 
 class Predictor:

@@ -131,24 +131,25 @@ class Run:
         return read_tensors(self.folder / entry["file"], entry["sha256"], RunError, _REMEDY)
 
     def save_epoch(
-        self, progress: dict[str, Any], checkpoint: dict[str, Tensor], best: dict[str, Tensor] | None
+        self, progress: dict[str, Any], checkpoint: dict[str, Tensor] | None, best: dict[str, Tensor] | None
     ) -> None:
         """Save an epoch: all of it, or, when the machine stops on the way, nothing of it.
 
         Args:
             progress: plain values; `epoch` and `history` among them.
-            checkpoint: what resuming needs.
+            checkpoint: what resuming needs; None where the run cannot be resumed.
             best: the weights, when this epoch is the best so far.
         """
         record = {**self.record, "progress": progress}
-        record["checkpoint"] = self._write(f"checkpoint-{progress['epoch']:04d}.safetensors", checkpoint)
+        name = f"checkpoint-{progress['epoch']:04d}.safetensors"
+        record["checkpoint"] = None if checkpoint is None else self._write(name, checkpoint)
         if best is not None:
             record["weights"] = self._write(f"weights-{progress['epoch']:04d}.safetensors", best)
         write_sealed_json(self.folder / RECORD, record)
         self.record = record
         lines = "".join(json.dumps(epoch, sort_keys=True) + "\n" for epoch in progress["history"])
         write_durably(self.folder / METRICS, lines.encode())
-        current = {record["checkpoint"]["file"], record["weights"]["file"] if record["weights"] else None}
+        current = {record[kind]["file"] for kind in ("checkpoint", "weights") if record[kind]}
         for path in self.folder.glob("*.safetensors"):
             if path.name not in current:
                 path.unlink()

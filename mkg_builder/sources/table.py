@@ -8,9 +8,9 @@ from typing_extensions import override
 
 from mkg_builder.errors import DataError, RecipeError, UnknownNameError
 from mkg_builder.graph import Dropped, Statement
+from mkg_builder.rows import CLOSED, RowFile, read_rows
 from mkg_builder.source import Request, Source, SourceContext, SourceOptions
 from mkg_builder.sources.table_options import ImageColumn, Table, TableOptions
-from mkg_builder.sources.table_rows import CLOSED, read_rows
 from mkg_builder.sources.table_statements import Scribe, Told, picture_key
 from mkg_builder.sources.table_values import read_lookup, read_values
 
@@ -102,9 +102,10 @@ class Tables(Source):
         path = _kept(context, table.file, table.endpoint)
         lookups = {file: read_lookup(_kept(context, file, None).read_bytes(), file) for file in _lookup_files(table)}
         seen, passed_over = set[str](), 0
-        for number, row in enumerate(read_rows(path, table)):
+        file = RowFile(path, table.file, table.kind(), table.delimiter, table.quoted, frozenset(table.used()))
+        for place, (_, row) in enumerate(read_rows(file)):
             seen |= row.keys()
-            if number == 0 and table.kind() in CLOSED:
+            if place == 0 and table.kind() in CLOSED:
                 _require_columns(table, seen)
             if all(set(row.get(column, ())) & set(values) for column, values in table.only.items()):
                 yield Scribe(context, name, table, row, lookups)

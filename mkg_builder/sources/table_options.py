@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from mkg_builder.recipe import Name
+from mkg_builder.rows import KINDS
 from mkg_builder.source import SourceOptions
 from mkg_builder.strict import Strict
 
@@ -137,7 +138,7 @@ class Table(Strict):
 
     @model_validator(mode="after")
     def _of_a_known_format(self) -> "Table":
-        if self.format is None and self.kind() not in ("csv", "tsv", "json", "jsonl", "parquet"):
+        if self.format is None and self.kind() not in KINDS:
             raise ValueError(f"what is {self.file}? say `format: csv`, tsv, json, jsonl or parquet")
         return self
 

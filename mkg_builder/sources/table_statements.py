@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from mkg_builder.graph import Dropped, Entity, Literal, Statement, Triple
 from mkg_builder.names import normalise, slug
 from mkg_builder.places import country_id, country_name
+from mkg_builder.rows import Row
 from mkg_builder.source import SourceContext
 from mkg_builder.sources.table_options import Column, Fact, ImageColumn, Table
-from mkg_builder.sources.table_rows import Row
 from mkg_builder.sources.table_values import Lookups, read_values
 
 SIGNATURE = 100

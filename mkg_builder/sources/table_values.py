@@ -9,8 +9,8 @@ from typing import NamedTuple
 from mkg_builder.dates import parse_date
 from mkg_builder.errors import DataError
 from mkg_builder.places import country_of, refusal
+from mkg_builder.rows import Row
 from mkg_builder.sources.table_options import Column
-from mkg_builder.sources.table_rows import Row
 
 OTHERS = "*"
 

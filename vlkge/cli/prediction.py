@@ -12,7 +12,8 @@ from mkg_builder.errors import DataError, UsageError
 from vlkge.cli.options import AsJson, Quiet, ignore
 
 if TYPE_CHECKING:
-    from vlkge.predict import Broken, Predictor, Subject
+    from vlkge.pictures import Broken
+    from vlkge.predict import Predictor, Subject
 
 app = typer.Typer()
 Row = dict[str, Any]
@@ -106,7 +107,8 @@ class _Asked:
 
     def rows(self, batches: "Iterable[Sequence[Subject | Broken]]") -> Iterator[Row]:
         """What is told of each subject, in order."""
-        from vlkge.predict import Broken, Subject
+        from vlkge.pictures import Broken
+        from vlkge.predict import Subject
 
         for batch in batches:
             subjects = [one for one in batch if isinstance(one, Subject)]

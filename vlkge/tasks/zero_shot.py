@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from vlkge.dataset import Dataset
-from vlkge.encoders import Vectors
+from vlkge.encoders import Vectors, encode_texts
 from vlkge.errors import DatasetError
 from vlkge.scorers import Direction
 
@@ -73,8 +72,7 @@ class ZeroShotScores:
         said.rows.update({sentence: len(said.rows) + place for place, sentence in enumerate(fresh)})
         said.of_tail[new] = torch.tensor([said.rows[sentence] for sentence in sentences], dtype=torch.int64)
         if fresh:
-            parts = [self._encode(fresh[start : start + BATCH]) for start in range(0, len(fresh), BATCH)]
-            vectors = normalize(torch.from_numpy(np.concatenate(parts)), dim=1)
+            vectors = normalize(torch.from_numpy(encode_texts(self._encode, fresh, BATCH)), dim=1)
             said.vectors = torch.cat([said.vectors.reshape(-1, vectors.shape[1]), vectors])
         return said.of_tail[tails]
 
