@@ -82,7 +82,7 @@ class WorldMap:
 
 @cache
 def outlines() -> tuple[Outline, ...]:
-    """The countries of `tables/world_map.csv`, which tools/world_map.py made."""
+    """The countries of `tables/world_map.csv`, which mkg_builder/tables/outlines.py made."""
     text = resources.files("mkg_builder").joinpath("tables", "world_map.csv").read_text(encoding="utf-8")
     return tuple(Outline(row["country"], row["outline"], _dot(row["dot"])) for row in csv.DictReader(text.splitlines()))
 

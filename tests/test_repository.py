@@ -25,8 +25,8 @@ MKG_BUILDER = (
     "sources", "testing", "context", "picture_pool", "picture_worker", "http", "robots", "throttle", "replies",
     "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "layers", "strict", "content",
     "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "remote", "markdown", "page",
-    "terminal", "registry", "places", "names", "dates", "durable", "addresses", "clock", "progress", "redaction",
-    "errors",
+    "terminal", "registry", "places", "tables", "names", "dates", "durable", "addresses", "clock", "progress",
+    "redaction", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
@@ -38,7 +38,7 @@ VLKGE = (
     "keys", "scorers", "comparisons", "sampled", "fusion", "pictures", "adapt", "unlock", "contrastive", "encode",
     "published", "additions", "features", "encoders_joined", "encoders_open_clip", "encoders_transformers",
     "encoders_plain", "encoders", "model_folder", "pretrained", "dataset", "hub", "tables", "config", "optimizer",
-    "parallel", "process", "files", "errors",
+    "parallel", "compiled", "process", "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {

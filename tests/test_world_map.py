@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from mkg_builder import page
 from mkg_builder.countries import ByCountry, Stray
+from mkg_builder.tables.outlines import Atlas, equal_earth, middle, path, project
 from mkg_builder.world_map import EUROPE, SHADES, WORLD, Outline, class_edges, draw, outlines, shade_of
-from tools.world_map import Atlas, equal_earth, middle, path, project
 
 Ring = list[tuple[int, int]]
 BY_CODE = {outline.country: outline for outline in outlines()}

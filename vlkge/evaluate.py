@@ -13,7 +13,7 @@ from mkg_builder.progress import watched
 from vlkge.counting import Counter
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
-from vlkge.keys import ComparedKeys, Entities, ExactKeys, Keys
+from vlkge.keys import Buffer, ComparedKeys, Entities, ExactKeys, Keys
 from vlkge.model import KGEModel
 from vlkge.protocol import RELATION, TAIL, EvaluationProtocol, query_groups
 from vlkge.queries import Asked, Batch, make_batches
@@ -48,7 +48,7 @@ class ModelScores:
         self._place = torch.full((int(entities.max()) + 1,), -1, device=self.device)
         self._place[self.entities] = torch.arange(len(entities), device=self.device)
         self._ready: tuple[Tensor, Entities] | None = None
-        self._buffer = torch.empty(0, device=self.device)
+        self._buffer = Buffer(self.device)
 
     def of(self, entities: Tensor) -> Tensor:
         """The vectors of entities [k]."""

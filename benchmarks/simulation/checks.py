@@ -127,14 +127,15 @@ def repeats(asked: Sequence[Asked], journal: Path, ends: Sequence[int]) -> Repea
             run += 1
         kept.setdefault(json.loads(line)["key"], run)
     answered: dict[str, int] = {}
-    committed, in_flight = 0, Counter[int]()
+    committed, in_flight = 0, set[tuple[int, str]]()  # a repeat that fails is asked once more, and is one repeat
     for one in asked:
         if one.path == "/robots.txt":
             continue
         before = answered.get(one.key)
         committed += kept.get(one.key, one.run) < one.run or before == one.run
         if before is not None and before < one.run:
-            in_flight[before] += 1
+            in_flight.add((before, one.key))
         if one.outcome == "answered":
             answered[one.key] = one.run
-    return Repeats(committed, in_flight.total(), max(in_flight.values(), default=0))
+    most = max(Counter(run for run, _ in in_flight).values(), default=0)
+    return Repeats(committed, len(in_flight), most)

@@ -207,7 +207,7 @@ class Transport(BaseAdapter):
         address = request.path_url
         line = f"{sent:.6f} {arrived:.6f} {sent + delay:.6f} {parts.netloc} {outcome} {address}\n"
         os.write(self._log, line.encode())
-        clock.sleep_and_hold(sent + delay - arrived, hold=2.0 if fault else 0.0)
+        clock.sleep_and_hold(sent + delay - arrived, hold=10.0 if fault else 0.0)
         if fault:
             self._attempts[url] = attempt + 1
         return self._reply(request, fault, wait)

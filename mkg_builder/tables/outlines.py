@@ -1,7 +1,7 @@
 """Makes mkg_builder/tables/world_map.csv, once: the countries of the world as outlines for a page.
 
     npm pack world-atlas@2.0.2 && tar xzf world-atlas-2.0.2.tgz
-    python tools/world_map.py package
+    python mkg_builder/tables/outlines.py package
 
 world-atlas holds the country borders of Natural Earth 4.1.0, which are in the public domain, as TopoJSON. Outlines come
 from its 1:110 million; a country that is missing there, or smaller than a dot, has the middle of its largest part in
@@ -28,7 +28,7 @@ SHA256 = {
     "countries-110m.json": "2516c915867c7baf18ddec727aec46c315541a07cfb3d79a6559b05d5e94eee8",
     "countries-10m.json": "3bc6f1d367a9bcec479841bae0e76092f512838411d0cef124e92eec4db45f79",
 }
-TABLE = Path(__file__).parent.parent / "mkg_builder" / "tables" / "world_map.csv"
+TABLE = Path(__file__).parent / "world_map.csv"
 WIDTH = 4000
 NORTH = 83.7
 """The northernmost latitude, whose y is 0."""
