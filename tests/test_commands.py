@@ -55,7 +55,7 @@ WALK = {
     "vlkge export": f"{RUN} --out export --overwrite",
     "vlkge zero-shot": "release --features features/release",
     "vlkge probe": "release --features features/release --of by --protocol reference",
-    "vlkge retrieve": "release --features features/release --top 3",
+    "vlkge retrieve": "release --features features/release --attribute by --top 3",
     "vlkge add": f"{RUN} newer --features features/newer --out grown --overwrite",
     "vlkge query": f"{RUN} --benchmark --per-shape 2 --shape 1p",
     "vlkge classify": RUN,
