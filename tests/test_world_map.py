@@ -188,7 +188,7 @@ def test_the_projection_is_equal_in_area_and_has_europe_in_its_middle() -> None:
 
 
 def test_another_edition_of_the_outlines_is_refused(tmp_path: Path) -> None:
-    from tools.world_map import read
+    from mkg_builder.tables.outlines import read
 
     (tmp_path / "countries-110m.json").write_text("{}")
     with pytest.raises(SystemExit, match=r"take world-atlas 2\.0\.2"):
