@@ -8,7 +8,9 @@ from typing_extensions import override
 
 from mkg_builder.errors import DataError, RecipeError, UnknownNameError
 from mkg_builder.graph import Dropped, Statement
-from mkg_builder.source import Request, Source, SourceContext, SourceOptions
+from mkg_builder.recipe import Recipe
+from mkg_builder.source import Misfit, Request, Source, SourceContext, SourceOptions
+from mkg_builder.sources.table_fit import misfits
 from mkg_builder.sources.table_options import ImageColumn, Table, TableOptions
 from mkg_builder.sources.table_rows import CLOSED, read_rows
 from mkg_builder.sources.table_statements import Scribe, Told, picture_key
@@ -23,6 +25,10 @@ class Tables(Source):
     """
 
     Options: ClassVar[type[SourceOptions]] = TableOptions
+
+    @override
+    def misfits(self, recipe: Recipe, name: str) -> Iterator[Misfit]:
+        return misfits(self.options.tables, recipe, name)
 
     @override
     def fetch(self, context: SourceContext) -> None:
