@@ -228,6 +228,23 @@ def test_rows_that_only_leaves_out_are_counted_in_a_note(tmp_path: Path) -> None
     assert joined(tmp_path)[1].observations.notes == ["pairs: 1 rows are not among what `only` asks for"]
 
 
+def test_rows_about_what_another_table_leaves_out_are_counted_and_no_loss(tmp_path: Path) -> None:
+    write(tmp_path / "works.csv", [{"number": "1", "title": "Dawn", "kind": "painting"},
+                                   {"number": "2", "title": "Head", "kind": "bust"}])  # fmt: skip
+    write(tmp_path / "styles.csv", [{"work": work, "style": "Cubism"} for work in "1223"])
+    fact = {"relation": "hasStyle", "column": "style", "type": "style"}
+    things, reading = read(tmp_path, {
+        "works": {"file": "works.csv", "only": {"kind": ["painting"]}, "entity": WORKS},
+        "styles": {"file": "styles.csv", "entity": {"type": "artwork", "id": "work"}, "facts": [fact]},
+    })  # fmt: skip
+    assert [head for head, _, _ in facts(things)] == ["artwork:museum/1"]
+    assert dropped(reading) == [("artwork:museum/3", "unknown_id", "styles: no table tells of it")]
+    assert reading.observations.notes == [
+        "works: 1 rows are not among what `only` asks for",
+        "styles: 2 rows are about what `only` leaves out of another table",
+    ]
+
+
 def test_a_limit_leaves_few_works_and_all_that_they_lead_to(tmp_path: Path) -> None:
     things, _ = joined(tmp_path, limit=1)
     assert [thing.id for thing in things if isinstance(thing, Entity)] == [

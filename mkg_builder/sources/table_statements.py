@@ -17,10 +17,15 @@ SIGNATURE = 100
 
 @dataclass
 class Told:
-    """What was told so far: the label of each thing by table and id, and every attribute."""
+    """What was told so far: the label of each thing by table and id, and every attribute.
+
+    Attributes:
+        passed_over: the ids of rows that `only` leaves out of the tables that tell of things.
+    """
 
     tables: Mapping[str, Table]
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    passed_over: set[str] = field(default_factory=set)
     attributes: set[str] = field(default_factory=set)
 
     def label(self, kind: str, thing: str) -> str | None:
