@@ -225,7 +225,7 @@ def test_tables_join_by_their_keys_whatever_their_order_and_strangers_are_listed
 
 
 def test_rows_that_only_leaves_out_are_counted_in_a_note(tmp_path: Path) -> None:
-    assert joined(tmp_path)[1].observations.notes == ["pairs: 1 rows are not among what `only` asks for"]
+    assert joined(tmp_path)[1].observations.notes == ["rows that `only` leaves out, and rows about such: pairs 1"]
 
 
 def test_rows_about_what_another_table_leaves_out_are_counted_and_no_loss(tmp_path: Path) -> None:
@@ -239,10 +239,7 @@ def test_rows_about_what_another_table_leaves_out_are_counted_and_no_loss(tmp_pa
     })  # fmt: skip
     assert [head for head, _, _ in facts(things)] == ["artwork:museum/1"]
     assert dropped(reading) == [("artwork:museum/3", "unknown_id", "styles: no table tells of it")]
-    assert reading.observations.notes == [
-        "works: 1 rows are not among what `only` asks for",
-        "styles: 2 rows are about what `only` leaves out of another table",
-    ]
+    assert reading.observations.notes == ["rows that `only` leaves out, and rows about such: styles 2, works 1"]
 
 
 def test_a_limit_leaves_few_works_and_all_that_they_lead_to(tmp_path: Path) -> None:

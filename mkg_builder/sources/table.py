@@ -48,7 +48,7 @@ class Tables(Source):
 
     def _fetch_pictures(self, context: SourceContext, name: str, column: ImageColumn, told: Told) -> None:
         wanted: dict[str, Request] = {}
-        for scribe in self._rows(context, name):
+        for scribe in self._rows(context, name, told):
             thing = scribe.thing()
             if thing is None or told.label(scribe.table.entity.type, thing) is None:
                 continue
@@ -69,8 +69,7 @@ class Tables(Source):
         told = Told(self.options.tables)
         yield from self._things(context, told)
         for name, table in told.tables.items():
-            passed_over = 0
-            for scribe in self._rows(context, name, report=True):
+            for scribe in self._rows(context, name, told, report=True):
                 thing = scribe.thing()
                 label = told.label(table.entity.type, thing) if thing is not None else None
                 if thing is not None and label is not None:
@@ -80,11 +79,12 @@ class Tables(Source):
                 elif thing is None and table.entity.label is None:
                     context.drop(scribe.without(table.entity.id, thing))
                 elif thing in told.passed_over:
-                    passed_over += 1
+                    told.left_out[name] += 1
                 elif thing is not None and table.entity.label is None:
                     context.drop(Dropped(thing, "unknown_id", f"{name}: no table tells of it"))
-            if passed_over:
-                context.note(f"{name}: {passed_over:,} rows are about what `only` leaves out of another table")
+        if told.left_out:
+            counts = ", ".join(f"{name} {count:,}" for name, count in sorted(told.left_out.items()))
+            context.note(f"rows that `only` leaves out, and rows about such: {counts}")
 
     def _things(self, context: SourceContext, told: Told) -> Iterator[Statement]:
         """The entities that the tables tell of; of a row that lacks an id or a label only why."""
@@ -94,7 +94,7 @@ class Tables(Source):
                 continue
             known = told.labels.setdefault(name, {})
             most = None if name in led_to else context.limit
-            for scribe in self._rows(context, name, passed_over=told.passed_over):
+            for scribe in self._rows(context, name, told):
                 thing, label = scribe.thing(), scribe.one(table.entity.label)
                 if thing is None or label is None:
                     context.drop(scribe.without(table.entity.label if thing else table.entity.id, thing))
@@ -103,10 +103,8 @@ class Tables(Source):
                         context.drop(Dropped(thing, "repeated_id", f"{name}: another row calls it {label!r}"))
                     yield scribe.entity(thing, known[thing])
 
-    def _rows(
-        self, context: SourceContext, name: str, report: bool = False, passed_over: set[str] | None = None
-    ) -> Iterator[Scribe]:
-        """The rows that are asked for; the ids of the others join those that are passed over.
+    def _rows(self, context: SourceContext, name: str, told: Told, report: bool = False) -> Iterator[Scribe]:
+        """The rows that are asked for; the others are counted in a report, before it their ids are kept.
 
         Raises:
             DataError: the file is not there, or has no column of a name that the recipe maps.
@@ -114,7 +112,7 @@ class Tables(Source):
         table: Table = self.options.tables[name]
         path = _kept(context, table.file, table.endpoint)
         lookups = {file: read_lookup(_kept(context, file, None).read_bytes(), file) for file in _lookup_files(table)}
-        seen, others = set[str](), 0
+        seen = set[str]()
         for number, row in enumerate(read_rows(path, table)):
             seen |= row.keys()
             if number == 0 and table.kind() in CLOSED:
@@ -123,16 +121,15 @@ class Tables(Source):
             if all(set(row.get(column, ())) & set(values) for column, values in table.only.items()):
                 yield scribe
                 continue
-            others += 1
-            if passed_over is not None and (thing := scribe.thing()) is not None:
-                passed_over.add(thing)
+            if report:
+                told.left_out[name] += 1
+            elif (thing := scribe.thing()) is not None:
+                told.passed_over.add(thing)
         if seen:
             _require_columns(table, seen)
         if report:
             for column in sorted(seen - _accounted_for(table)):
                 context.leftover(f"{name}.{column}")
-            if others:
-                context.note(f"{name}: {others:,} rows are not among what `only` asks for")
 
 
 def _require_columns(table: Table, seen: set[str]) -> None:
