@@ -2,6 +2,7 @@
 
     python benchmarks/kill_points.py [--every 1] [--calls write,fsync,rename] [--fault KILL|ENOSPC|EIO]
     python benchmarks/kill_points.py --random 200       kills at random moments, five in a row, also while going on
+    python benchmarks/kill_points.py --stop 100         SIGINT or SIGTERM, once or twice, at random moments
     python benchmarks/kill_points.py --together 100     two builds at once in one workspace, the first of them killed
 
 For each kind of system call and each n: the build runs under strace, which kills it at its n-th call (or makes that
@@ -38,7 +39,7 @@ from PIL import Image
 
 import mkg_builder.build
 import mkg_builder.images
-from mkg_builder import cli, picture_worker, schema, summary  # noqa: F401
+from mkg_builder import cli, picture_worker, schema, summary, terminal  # noqa: F401
 
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "syncfs", "rename", "unlink", "ftruncate", "mkdir", "rmdir")
 STORAGE, LOCKED = 5, 6
@@ -254,6 +255,39 @@ def at_random(bench: Bench, rounds: int) -> Counter[str]:
     return outcomes
 
 
+def stopped(bench: Bench, rounds: int) -> Counter[str]:
+    """SIGINT or SIGTERM, once or twice, at a random moment; then an undisturbed build. `slowest` is in milliseconds."""
+    chance = random.Random(2)
+    bench.fresh()
+    start = time.monotonic()
+    bench.build()
+    lasts = time.monotonic() - start
+    outcomes: Counter[str] = Counter()
+    for number in range(rounds):
+        bench.fresh()
+        sent = (signal.SIGINT, signal.SIGTERM)[number % 2]
+        child = bench.start()
+        while not bench.workspace.exists():  # until then it is Python that starts
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.9) * lasts)
+        start = time.monotonic()
+        for _ in range(1 + number // 2 % 2):
+            os.kill(child, sent)
+            time.sleep(0.01)
+        code = ended(child)
+        outcomes["slowest"] = max(outcomes["slowest"], round(1000 * (time.monotonic() - start)))
+        told, wrong = (bench.folder / "told").read_text(), bench.faults()
+        wrong += [f"exit {code}: {told!r}"] * (code not in (0, 128 + sent))
+        wrong += [f"said {told!r}"] * (code == 128 + sent and f"mkgb: {terminal.INTERRUPTED}\n" not in told)
+        outcomes["in time"] += code == 128 + sent
+        wrong += [f"then exit {again}" for again in [bench.build()] if again] + bench.faults(finished=True)
+        outcomes["tried"] += 1
+        outcomes["good"] += not wrong
+        if wrong:
+            print(f"  {sent.name}: {wrong}", flush=True)
+    return outcomes
+
+
 def together(bench: Bench, rounds: int) -> Counter[str]:
     """Two builds started at once; the one that has the lock is killed, and the next has it at once."""
     outcomes: Counter[str] = Counter()
@@ -290,27 +324,33 @@ def main() -> None:
     """Try what was asked for and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--calls", default=",".join(CALLS))
+    parser.add_argument("--calls", default=None, help=f"of {','.join(CALLS)}; all, where nothing else is asked for")
     parser.add_argument("--fault", default="KILL", choices=("KILL", "ENOSPC", "EIO"))
     parser.add_argument("--works", type=int, default=6)
     parser.add_argument("--random", type=int, default=0, metavar="ROUNDS")
+    parser.add_argument("--stop", type=int, default=0, metavar="ROUNDS")
     parser.add_argument("--together", type=int, default=0, metavar="ROUNDS")
     asked = parser.parse_args()
+    if asked.calls is None:
+        asked.calls = "" if asked.random or asked.stop or asked.together else ",".join(CALLS)
     with tempfile.TemporaryDirectory() as name:
         bench = prepared(Path(name), asked.works, 0.1 if asked.together else 0.0)
+        for call in filter(None, asked.calls.split(",")):
+            n = points(bench, call, asked.fault, asked.every)
+            told = "" if asked.fault == "KILL" else f", {n['said']} with exit 5 and one line, {n['silent']} exit 0"
+            print(f"{asked.fault} at {call}: {n['good']} of {n['tried']} as undisturbed{told}", flush=True)
         if asked.random:
             n = at_random(bench, asked.random)
             print(f"{n['good']} of {n['tried']} rounds as undisturbed; {n['kills']} kills; "
-                  f"{n['extra']} requests repeated, none of them for what the journal held")  # fmt: skip
-        elif asked.together:
+                  f"{n['extra']} requests repeated, none of them for what the journal held", flush=True)  # fmt: skip
+        if asked.stop:
+            n = stopped(bench, asked.stop)
+            print(f"{n['good']} of {n['tried']} stopped rounds as undisturbed; {n['in time']} stopped on the way, "
+                  f"the others had ended; the slowest took {n['slowest']} ms", flush=True)  # fmt: skip
+        if asked.together:
             n = together(bench, asked.together)
             print(f"of {n['tried']} rounds: {n['told']} times the second was told who is at work; {n['killed']} times "
-                  f"the first was killed; {n['free']} times the next build went through")  # fmt: skip
-        else:
-            for call in asked.calls.split(","):
-                n = points(bench, call, asked.fault, asked.every)
-                told = "" if asked.fault == "KILL" else f", {n['said']} with exit 5 and one line, {n['silent']} exit 0"
-                print(f"{asked.fault} at {call}: {n['good']} of {n['tried']} as undisturbed{told}", flush=True)
+                  f"the first was killed; {n['free']} times the next build went through", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -80,8 +80,9 @@ def drop_self_references(facts: Facts) -> Facts:
 
 def drop_duplicates(facts: Facts) -> Facts:
     """State each fact once; where several sources agree, the first by name keeps it."""
-    stated_first = facts.triples.where(np.argsort(facts.triples.split.view(np.uint8), kind="stable"))  # no split: 255
-    ordered = replace(facts, triples=stated_first.where(stated_first.order()))
+    triples = facts.triples
+    splits = triples.split.view(np.uint8)  # no split: 255, after every split
+    ordered = replace(facts, triples=triples.where(triples.order(splits)))
     keys = ordered.triples.keys()
     repeated = np.concatenate([np.zeros(min(len(keys), 1), bool), keys[1:] == keys[:-1]])
     return ordered.taking(repeated, "duplicate")

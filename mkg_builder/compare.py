@@ -13,6 +13,7 @@ from typing import Any, Literal
 from mkg_builder import schema
 from mkg_builder.differences import Change, differences
 from mkg_builder.errors import DataError
+from mkg_builder.progress import watched
 
 Bump = Literal["none", "patch", "minor", "major"]
 BUMPS: tuple[Bump, ...] = ("none", "patch", "minor", "major")
@@ -126,7 +127,7 @@ def _compare(old: Path, new: Path, manifests: tuple[Manifest, Manifest], samples
     was, now = (manifest["files"] for manifest in manifests)
     changes = [
         change
-        for table in schema.TABLES.values()
+        for table in watched("tables", list(schema.TABLES.values()))
         if _shards(was, table.name) != _shards(now, table.name)
         for change in differences(old, new, table, samples)
     ]

@@ -40,7 +40,7 @@ def read_decisions(path: Path) -> dict[Ids, Decision]:
         return {}
     found: dict[Ids, Decision] = {}
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
+        reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
         for row in reader:
             decision = _decision(row, f"{path}, line {reader.line_num}")
             known = found.setdefault(decision.ids, decision)
@@ -86,6 +86,7 @@ def write_review(path: Path, known: Mapping[Ids, Decision], waiting: Iterable[Li
 
 def _text(lines: Iterable[list[str]]) -> str:
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([COLUMNS, *lines])
+    plain, quoted = (csv.writer(buffer, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    for line in (COLUMNS, *lines):  # a lone carriage return ends a line for every reader, and is not quoted by itself
+        (quoted if any("\r" in cell for cell in line) else plain).writerow(line)
     return buffer.getvalue()

@@ -5,7 +5,19 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say of which path it is that the disk refuses it: an open file does not tell its name."""
+    try:
+        yield
+    except OSError as fault:
+        fault.filename = fault.filename or str(path)
+        raise
 
 
 def write_durably(target: Path, body: bytes) -> None:
@@ -28,7 +40,7 @@ def write_whole(target: Path, body: bytes, folder: Path) -> None:
 def _write(target: Path, body: bytes, folder: Path, sync: bool) -> None:
     handle, name = tempfile.mkstemp(dir=folder, prefix=".new-")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with naming(target), os.fdopen(handle, "wb") as file:
             file.write(body)
             file.flush()
             if sync:
@@ -43,7 +55,7 @@ def copy_durably(source: Path, folder: Path) -> Path:
     """A copy of a file under a temporary name in a folder, its bytes safe on the disk: rename it, or unlink it."""
     handle, name = tempfile.mkstemp(dir=folder, prefix=".new-")
     try:
-        with source.open("rb") as body, os.fdopen(handle, "wb") as file:
+        with naming(folder), source.open("rb") as body, os.fdopen(handle, "wb") as file:
             shutil.copyfileobj(body, file, 1 << 20)
             file.flush()
             os.fsync(file.fileno())
@@ -57,7 +69,8 @@ def sync_folder(folder: Path) -> None:
     """Force a folder's entries to the disk: what was renamed into it stays renamed."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        with naming(folder):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -81,7 +94,7 @@ def sync_tree(folder: Path) -> None:
         if path.is_dir():
             sync_folder(path)
         else:
-            with path.open("rb") as file:
+            with naming(path), path.open("rb") as file:
                 os.fsync(file.fileno())
     sync_folder(folder)
 

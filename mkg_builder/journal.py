@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mkg_builder.durable import naming
 from mkg_builder.errors import DataError, StorageError
 
 LATEST = 256
@@ -94,7 +95,7 @@ class Journal:
             StorageError: the disk is full.
         """
         line = _line(record)
-        with self._appending:
+        with self._appending, naming(self.path):
             if os.write(handle, line) != len(line):
                 os.ftruncate(handle, self._size)
                 raise StorageError(f"{self.path}: the disk is full; make room, the same command goes on from there")

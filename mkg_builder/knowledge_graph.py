@@ -72,9 +72,11 @@ def problems(triples: Triples, types: list[str | None], relations: Mapping[str, 
             kind, right = names[type_of[ends[place]]], getattr(relation, side)
             yield f"{_words(triples, place)}: {end!r} is of type {kind!r}, {relation.name} wants {right!r}"
     keys = triples.keys()
-    repeated = np.ones(len(keys), bool)
-    repeated[np.unique(keys, return_index=True)[1]] = False
-    yield from _first(triples, repeated, "is stated twice")
+    ordered = np.sort(keys)
+    if (ordered[1:] == ordered[:-1]).any():
+        repeated = np.ones(len(keys), bool)
+        repeated[np.unique(keys, return_index=True)[1]] = False
+        yield from _first(triples, repeated, "is stated twice")
 
 
 def _first(triples: Triples, wrong: Mask, said: str) -> Iterator[str]:

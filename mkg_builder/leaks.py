@@ -15,6 +15,7 @@ from mkg_builder.findings import Finding, Level
 from mkg_builder.graph import SPLITS, entity_type
 from mkg_builder.names import label_key, slug
 from mkg_builder.near_duplicates import near_duplicates
+from mkg_builder.progress import watched
 from mkg_builder.recipe import Recipe
 from mkg_builder.triples import Mask, Triples, read_triples
 
@@ -89,7 +90,7 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
         misplaced_rows,
     )  # fmt: skip
     published = evidence.recipe.split.policy == "given"  # a benchmark's own leaks are told, and are not ours to stop
-    for search in searches:
+    for search in watched("searches for leaks", searches):
         for finding in search(evidence):
             yield replace(finding, level="warning") if published else finding
 

@@ -1,7 +1,8 @@
-"""Places as people write them, taken to the countries of today by exact names and two tables, never by likeness.
+"""Places as people write them, taken to the countries of today by exact names and tables, never by likeness.
 
 `tables/country_aliases.csv` holds other names of countries; `tables/historic_states.csv` states of the past and parts
-of states, each with the one country of today that it counts as and why, or with none where it is several.
+of states, `tables/nationalities.csv` peoples, each with the one country of today that it counts as and why, or with
+none where it is several.
 """
 
 import csv
@@ -46,11 +47,21 @@ def unglue(text: str) -> tuple[str, str] | None:
 
 
 def refusal(text: str) -> str | None:
-    """Why a place that names a state has no country, `Czechoslovakia: Czechia and Slovakia`; else None."""
+    """Why a place that names a state or a people has no country, `Czechoslovakia: Czechia and Slovakia`; else None."""
     ending = _ending(text)
-    if ending is None or ending[2]:
-        return None
-    return f"{ending[1]}: {_notes()[label_key(ending[1])]}"
+    if ending is not None:
+        return None if ending[2] else f"{ending[1]}: {_notes()[label_key(ending[1])]}"
+    people = _people(text)
+    return f"{people['name']}: {people['note']}" if people and not people["country"] else None
+
+
+def country_of_people(word: str) -> str | None:
+    """The country of today of the people that a word names, `Dutch`, `Danes`; None for a people of several countries.
+
+    A plural is found by its singular.
+    """
+    found = _people(word)
+    return (found["country"] or None) if found else None
 
 
 def country_of_qid(qid: str) -> str | None:
@@ -105,6 +116,11 @@ def _ending(text: str) -> tuple[str, str, str] | None:
     return None
 
 
+def _people(word: str) -> dict[str, str] | None:
+    key = label_key(word) if len(word) <= _LONGEST else ""
+    return _peoples().get(key) or _peoples().get(key.removesuffix("s"))
+
+
 def _table(name: str) -> list[dict[str, str]]:
     text = resources.files("mkg_builder").joinpath("tables", name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
@@ -132,3 +148,8 @@ def _notes() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def _items() -> dict[str, str]:
     return {row["wikidata"]: row["country"] for row in _table("historic_states.csv") if row["wikidata"]}
+
+
+@lru_cache(maxsize=1)
+def _peoples() -> dict[str, dict[str, str]]:
+    return {label_key(row["name"]): row for row in _table("nationalities.csv")}

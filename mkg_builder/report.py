@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.compute as pc
 
 from mkg_builder import schema
 from mkg_builder.checks import check_release
+from mkg_builder.countries import Counts, count_by_country
 from mkg_builder.graph import SPLITS
 from mkg_builder.page import Histogram, environment, histogram
 from mkg_builder.picture import PictureError
 from mkg_builder.picture_pool import PicturePool
 from mkg_builder.statistics import Availability, over_splits, pivot
 from mkg_builder.summary import summarise
+from mkg_builder.world_map import draw, outlines
 
 THUMBNAIL = 220
 """Pixels of a sample's longer side."""
@@ -28,7 +29,6 @@ EXAMPLES = 3
 """Of what each rule dropped."""
 MOST_BARS = 60
 _YEARS = re.compile(r"(-?\d{1,4})s?(?:\s*[-–]\s*(-?\d{1,4}))?")
-Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,8 @@ def render_report(release: Path, samples: int = 12, checked: bool = True) -> str
         by_relation_and_split=pivot(availability, "relation"),
         degrees=degree_histogram(census.degrees),
         years=list(year_histograms(census)),
+        maps=[draw(counted) for counted in count_by_country(release, census.tails)],
+        outlines=outlines(),
         frequent=dict(most_frequent(census)),
         checked=checked,
         findings=check_release(release) if checked else [],

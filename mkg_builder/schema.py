@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from mkg_builder.durable import file_sha256
 from mkg_builder.errors import DataError
 from mkg_builder.graph import SPLITS
+from mkg_builder.progress import watched
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
@@ -155,7 +156,7 @@ def verify_files(release: Path, manifest: dict[str, Any]) -> list[str]:
     """What is missing, altered or extra in the release, one line each; empty when it is whole."""
     problems = []
     listed = manifest["files"]
-    for name, entry in sorted(listed.items()):
+    for name, entry in watched("files", sorted(listed.items())):
         path = release / name
         if not path.is_file():
             problems.append(f"{name} is missing")

@@ -1,6 +1,7 @@
 """Reading strictly: JSON and YAML from outside, and settings whose unknown keys are refused with the nearest named."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,7 +128,8 @@ def parse_json(body: bytes) -> Any:
         ValueError: not UTF-8, cut off, NaN or infinity, a repeated key, an endless number or nesting.
     """
     try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant,
+                          parse_float=_finite)  # fmt: skip
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -137,6 +139,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(keys) != len(pairs):
         raise ValueError("a key stands twice")
     return keys
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is beyond every number")
+    return number
 
 
 def _refuse_constant(constant: str) -> None:

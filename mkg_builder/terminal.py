@@ -1,17 +1,21 @@
 """What both commands share at the terminal: tables, progress, and errors as one line with an exit code."""
 
+import errno
 import io
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Annotated, Any, Literal, Protocol
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -28,6 +32,7 @@ from rich.text import Text
 
 from mkg_builder import __version__
 from mkg_builder.errors import MkgError, StorageError
+from mkg_builder.progress import Advance, watching
 from mkg_builder.redaction import redact
 
 PIPED_WIDTH = 120
@@ -35,6 +40,8 @@ RATE_OVER = 3600.0
 """Seconds that rate and remaining time are reckoned from: one step of a polite crawl may take half an hour."""
 UNWINDING = 4.0
 """Seconds that a stopped program may take to leave its folders in order."""
+AT_ONCE = 0.3
+"""Seconds in which a main thread that is not waiting has seen a signal."""
 _NOTHING = object()
 INTERRUPTED = "interrupted; what is done is kept, the same command goes on from there"
 
@@ -46,13 +53,6 @@ def _console(stream: Literal["stdout", "stderr"]) -> Console:
 
 
 out, err = _console("stdout"), _console("stderr")
-
-
-class Advance(Protocol):
-    """Told of progress."""
-
-    def __call__(self, stage: str, done: int, total: int | None, skipped: int = 0) -> None:
-        """The stage, how many are done, of how many (None: unknown), how many could not be had or were left out."""
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -129,7 +129,10 @@ def rate(speed: float | None) -> str:
 
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
-    """A bar with remaining time and rate on standard error; none when quiet, nothing shown where no terminal is."""
+    """Bars with remaining time and rate on standard error; none when quiet, nothing shown where no terminal is.
+
+    What is `watched` meanwhile has one too.
+    """
     if quiet:
         yield None
         return
@@ -147,18 +150,21 @@ def progress_bar(quiet: bool = False) -> Iterator[Advance | None]:
             with adding:  # told by many threads
                 if stage not in tasks:
                     tasks[stage] = progress.add_task(visible(stage), total=total, rate="", skipped="")
+                elif not done and progress.tasks[tasks[stage]].finished:
+                    progress.reset(tasks[stage])  # the same once more
             speed = progress.tasks[tasks[stage]].speed
             said = f"{skipped:,} skipped" if skipped else ""
             progress.update(tasks[stage], completed=done, total=total, rate=rate(speed), skipped=said)
 
-        yield advance
+        with watching(advance):
+            yield advance
 
 
-def make_app(program: str, purpose: str) -> typer.Typer:
-    """An empty command line with `--version` and `--debug`."""
+def make_app(program: str, purpose: str, epilog: str) -> typer.Typer:
+    """An empty command line with `--version`, `--debug`, and completion for the shell."""
     app = typer.Typer(help=purpose, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-    @app.callback(invoke_without_command=True, help=purpose)
+    @app.callback(invoke_without_command=True, help=purpose, epilog=epilog)
     def root(  # `run` takes --debug before this sees it; it is declared here to be found in --help
         version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
         _debug: Annotated[
@@ -191,7 +197,7 @@ def run(app: typer.Typer, program: str) -> None:
         sys.exit(141)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(program, f"{where}{error.strerror or error}", StorageError.exit_code, debug)
+        _fail(program, f"{where}{error.strerror or error}{_remedy(error)}", StorageError.exit_code, debug)
     except KeyboardInterrupt:
         _fail(program, INTERRUPTED, 130, debug)
     except _StoppedError as stopped:
@@ -208,28 +214,64 @@ class _StoppedError(BaseException):
 
 @contextmanager
 def _stopping_on_signals(program: str) -> Iterator[None]:
-    """SIGINT and SIGTERM unwind the program; when that takes long, or at the second signal, it ends at once."""
+    """SIGINT and SIGTERM unwind the program; when that takes long, or at the second signal, it ends at once.
+
+    Python's handlers run in the main thread, which may have begun to wait for an answer in the instant before and would
+    see the signal only then; so a thread is told too, by the signal itself, and wakes it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(number: int, _frame: object) -> None:
-        code = 128 + number
-        for again in before:
-            signal.signal(again, lambda *_: os._exit(code))
-        os.write(2, f"{program}: {INTERRUPTED}\n".encode())  # not through a console that may be in the middle of a line
-        timer = threading.Timer(UNWINDING, os._exit, [code])
-        timer.daemon = True
-        timer.start()
-        raise _StoppedError(code)
+    seen = threading.Event()
 
+    def stop(number: int, _frame: object) -> None:
+        seen.set()
+        for again in before:
+            signal.signal(again, lambda *_: os._exit(128 + number))
+        os.write(2, f"{program}: {INTERRUPTED}\n".encode())  # not through a console that may be in the middle of a line
+        raise _StoppedError(128 + number)
+
+    main = threading.get_ident()
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    watcher = threading.Thread(target=_watch, args=(told, main, stop, seen), daemon=True)
+    watcher.start()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    woken = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     try:
         yield
     finally:
         if signal.getsignal(signal.SIGINT) is stop:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(woken)
+            os.close(tell)
+            watcher.join()
+            os.close(told)
+
+
+def _watch(told: int, main: int, stop: object, seen: threading.Event) -> None:
+    """Wake the main thread for a signal that it has not seen, and end the program when it takes long to unwind."""
+    while number := int.from_bytes(os.read(told, 1)):
+        if signal.getsignal(number) is stop and not seen.wait(AT_ONCE):
+            signal.pthread_kill(main, number)
+        elif not seen.is_set():
+            continue  # who took our place answers for it
+        time.sleep(UNWINDING)
+        os._exit(128 + number)
+
+
+def _remedy(fault: OSError) -> str:
+    """What to do about a disk that is full or is not ours; nothing where we do not know."""
+    if fault.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "; give a folder that may be written to"
+    if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+    folders = Path(os.fsdecode(fault.filename)).parents if fault.filename else ()
+    there = next((folder for folder in folders if folder.is_dir()), None)
+    free = f"; {shutil.disk_usage(there).free:,} bytes are free there" if there else ""
+    return f"{free}; make room, the same command goes on from there"
 
 
 def _fail(program: str, line: str, code: int, debug: bool) -> None:

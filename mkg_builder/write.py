@@ -20,7 +20,7 @@ from mkg_builder.card import Contents, render_card
 from mkg_builder.compare import newest_release, require_bump
 from mkg_builder.content import release_content_sha256
 from mkg_builder.croissant import CROISSANT, croissant_text
-from mkg_builder.durable import file_sha256, sync_folder, sync_tree
+from mkg_builder.durable import file_sha256, naming, sync_folder, sync_tree
 from mkg_builder.graph import SPLITS, Entity
 from mkg_builder.images import BrokenPicture, Picture, stored_pictures
 from mkg_builder.knowledge_graph import KnowledgeGraph
@@ -74,7 +74,8 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
     _sweep(folder.parent, prefix)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
     try:
-        manifest = _write_into(scratch, draft)
+        with naming(folder):
+            manifest = _write_into(scratch, draft)
         scratch.chmod(0o755)
         earlier = None if draft.marks else newest_release(folder.parent, draft.recipe.name, draft.version)
         if earlier is not None:

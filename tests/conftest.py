@@ -30,6 +30,7 @@ hypothesis.settings.load_profile("house")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shared", action="store_true", help="Also run the tests that need ../shared; fail without it.")
+    parser.addoption("--whole", action="store_true", help="Tests that try a part of what FAULTS.md counts try it all.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("shared"):
             item.add_marker(pytest.mark.skip(reason="needs the stand-in sources of ../shared: make test-shared"))
+
+
+@pytest.fixture(scope="session")
+def whole(request: pytest.FixtureRequest) -> bool:
+    """Whether a test that may try few cases or many tries many."""
+    return bool(request.config.getoption("--whole"))
 
 
 @pytest.fixture(scope="session")

@@ -42,10 +42,20 @@ def painted(art: str) -> bytes:
     return buffer.getvalue()
 
 
-def write_release(folder: Path, prompts: dict[str, str], pictured: list[str]) -> Path:
-    """Artworks in their painter's colour; relations with prompts."""
-    splits = {"train": FACTS[:15] + STYLES[:15], "validation": FACTS[15:20] + STYLES[15:20], "test": FACTS[20:]}
-    write_tiny_release(folder, splits, {art: painted(art) for art in pictured})
+def write_release(
+    folder: Path,
+    prompts: dict[str, str],
+    pictured: list[str],
+    texts: dict[str, str] | None = None,
+    more: list[tuple[str, str, str]] | None = None,
+) -> Path:
+    """Artworks in their painter's colour; relations with prompts; `more` facts to train on."""
+    splits = {
+        "train": FACTS[:15] + STYLES[:15] + (more or []),
+        "validation": FACTS[15:20] + STYLES[15:20],
+        "test": FACTS[20:],
+    }
+    write_tiny_release(folder, splits, {art: painted(art) for art in pictured}, texts)
     path = folder / schema.shard_path("relations", "full")
     rows = [{**row, "prompt": prompts.get(row["name"])} for row in pq.read_table(path).to_pylist()]
     table = pa.Table.from_pylist(rows, schema.arrow_schema("relations"))

@@ -62,7 +62,9 @@ def demo(demo_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release whose every label and text is hostile, and a run on it."""
     place = tmp_path_factory.mktemp("hostile")
-    release = write_tiny_release(place / "release", SPLITS, {art: picture_bytes(i) for i, art in enumerate(ART)})
+    born = [(f"artist:painter-{i}", "wasBornIn", f"country:{name}") for i, name in enumerate(("chad", "peru", "x"))]
+    splits = SPLITS | {"train": SPLITS["train"] + born}
+    release = write_tiny_release(place / "release", splits, {art: picture_bytes(i) for i, art in enumerate(ART)})
     for table in ("entities", "artworks"):
         changed = [
             row | {"label": EVIL} | ({"text": EVIL} if "text" in row else {}) for row in rows(release, table, "full")
@@ -107,10 +109,29 @@ def test_the_style_sheet_of_the_report_is_applied(browser: Any, demo_release: Pa
     assert browser.execute_script(shade).startswith("rgba(47, 93, 138")
 
 
+def test_the_map_is_drawn_and_coloured_in_light_and_dark(browser: Any, demo_release: Path, tmp_path: Path) -> None:
+    browser.get(file(tmp_path / "report.html", render_report(demo_release, 0, checked=False)))
+    look = (
+        "return ['FR', 'TD'].map(code => { const use = document.querySelector(`use[href='#land-${code}']`);"
+        "return [use.querySelector('title').textContent, use.getBoundingClientRect().width > 5,"
+        "getComputedStyle(use).fill]})"
+    )
+    light = [["France: 23", True, "rgb(23, 52, 99)"], ["Chad: 0", True, "rgb(228, 228, 223)"]]
+    dark = [["France: 23", True, "rgb(177, 233, 248)"], ["Chad: 0", True, "rgb(43, 49, 54)"]]
+    assert browser.execute_script(look) == light
+    scheme = {"name": "prefers-color-scheme", "value": "dark"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    found = browser.execute_script(look)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert found == dark
+    assert browser.get_log("browser") == []
+
+
 def test_hostile_names_do_nothing_in_the_report(browser: Any, hostile: Path, tmp_path: Path) -> None:
     browser.get(file(tmp_path / "report.html", render_report(hostile / "release")))
     assert acted(browser) == [None, 0]
-    assert "{{7*7}}${7*7}" in browser.find_element("id", "samples").text
+    for section in ("samples", "countries"):
+        assert "{{7*7}}${7*7}" in browser.find_element("id", section).text
     assert browser.get_log("browser") == []
 
 
@@ -170,6 +191,19 @@ def test_the_report_fits_a_phone(browser: Any, demo_release: Path, tmp_path: Pat
     width = browser.execute_script("return document.documentElement.scrollWidth")
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert width <= PHONE["width"]
+
+
+@pytest.mark.parametrize(("device", "beside"), [(PHONE, False), (PHONE | {"width": 1100, "mobile": False}, True)])
+def test_europe_stands_beside_the_world_or_on_a_phone_below_it(
+    browser: Any, demo_release: Path, tmp_path: Path, device: dict[str, Any], beside: bool
+) -> None:
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
+    browser.get(file(tmp_path / "report.html", render_report(demo_release, 0, checked=False)))
+    world, europe = (node.rect for node in browser.find_elements("css selector", "figure.world svg[role=img]"))
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert (europe["x"] > world["x"] + world["width"]) == beside
+    assert (europe["y"] > world["y"] + world["height"]) == (not beside)
+    assert min(world["width"], europe["width"]) > 300
 
 
 @pytest.mark.parametrize("path", ["", "search?q=manet", "entity?id=artwork:albert-marquet/cityscape-08"])

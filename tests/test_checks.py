@@ -1,6 +1,8 @@
 """`check` finds what is planted: each test spoils one thing of a sound release."""
 
 import json
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,39 @@ def test_a_missing_and_an_extra_file(release: Path) -> None:
     assert [finding.message for finding in check_release(release)] == [
         "README.md is missing", "extra.md is not in the manifest",
     ]  # fmt: skip
+
+
+def edits(release: Path, number: int) -> Iterator[Callable[[], object]]:
+    """So many ways, each done and undone in its turn: a bit, a byte more or less, a file gone, new, or another's."""
+    rng = random.Random(0)
+    files = sorted(path for path in release.rglob("*") if path.is_file() and path.name != schema.MANIFEST)
+    for _ in range(number):
+        path, other = rng.sample(files, 2)
+        whole, kind = path.read_bytes(), rng.randrange(6)
+        place, new = rng.randrange(len(whole)), path.with_name(f"extra{rng.randrange(9)}{path.suffix}")
+        bit = bytes([whole[place] ^ 1 << rng.randrange(8)])
+        if kind == 0:
+            yield lambda p=path, w=whole, at=place, b=bit: p.write_bytes(w[:at] + b + w[at + 1 :])
+        elif kind == 1:
+            yield lambda p=path, w=whole, at=place, b=bit: p.write_bytes(w[:at] + b + w[at:])
+        elif kind == 2:
+            yield lambda p=path, w=whole, at=place: p.write_bytes(w[:at])
+        elif kind == 3:
+            yield path.unlink
+        elif kind == 4:
+            yield lambda n=new, w=whole: n.write_bytes(w)
+        else:
+            yield lambda p=path, o=other: p.write_bytes(o.read_bytes())
+        path.write_bytes(whole)
+        new.unlink(missing_ok=True)
+
+
+def test_five_hundred_edits_of_a_release_are_each_found(release: Path) -> None:
+    manifest, found = schema.read_manifest(release), 0
+    for edit in edits(release, 500):
+        edit()
+        found += len(schema.verify_files(release, manifest)) == 1
+    assert (found, schema.verify_files(release, manifest)) == (500, [])
 
 
 def test_tables_that_do_not_say_what_the_content_hash_says(release: Path) -> None:

@@ -72,6 +72,20 @@ def test_neither_order_nor_repetition_of_the_facts_matters(facts: Facts, recipe:
     assert (set(one.literals), set(one.dropped)) == (set(two.literals), set(two.dropped))
 
 
+@settings(max_examples=50)
+@given(worlds, recipes)
+def test_a_record_that_has_nothing_to_do_with_others_changes_none_of_them(facts: Facts, recipe: Recipe) -> None:
+    rules = recipe.cleaning.model_copy(update={"min_frequency": {}})  # which counts what others say too
+    recipe = recipe.model_copy(update={"cleaning": rules})
+    new, style = "artwork:0-new", "style:0-new"
+    entities = {**facts.entities, new: Entity(new, "artwork", "Apart"), style: Entity(style, "style", "Apart too")}
+    more = Facts(entities, Triples.of([*facts.triples, Triple(new, "hasStyle", style, "a")]), facts.literals)
+    before, after = clean(facts, recipe), clean(more, recipe)
+    assert {n: e for n, e in after.entities.items() if n not in (new, style)} == dict(before.entities)
+    assert Counter(t for t in after.triples if t.head != new) == Counter(before.triples)
+    assert set(after.literals) == set(before.literals)
+
+
 def divided(facts: Facts, policy: SplitRecipe, near: dict[str, str] | None = None) -> dict[tuple[str, ...], str]:
     """Each fact that is left and where."""
     left, sides = split_facts(facts, policy, near or {})

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,19 @@ def test_so_many_failures_in_a_row_mean_that_the_source_is_down(snapshot: Snapsh
     with pytest.raises(UpstreamError):
         list(asking.get_all([request(n) for n in range(500)]))
     assert CONSECUTIVE_FAILURES <= len(asking.failures) < 100
+
+
+@pytest.mark.parametrize(("accept", "kind"), [("application/json", "application/json"), ("image/", "image/jpeg")])
+def test_a_site_that_shows_a_page_for_everything_ends_the_run_and_nothing_of_it_is_kept(
+    snapshot: Snapshot, accept: str, kind: str
+) -> None:
+    keep_one(snapshot)
+    site = Site({f"/{n}": answer(b"<!DOCTYPE html><title>Just a moment...</title>", Content_Type=kind)
+                 for n in range(500)})  # fmt: skip
+    with pytest.raises(UpstreamError):
+        list(context(snapshot, site).get_all([replace(request(n), accept=accept) for n in range(500)]))
+    assert len(site.asked) < 200
+    assert list(snapshot) == ["site:/kept"]
 
 
 QUERY = "SELECT * WHERE { ?a ?b ?c }"

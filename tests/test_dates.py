@@ -144,9 +144,13 @@ def test_any_milliseconds_are_a_day_or_none(text: str) -> None:
 
 
 def test_no_time_zone_moves_a_date() -> None:
-    program = (
-        "from mkg_builder.dates import *; print(from_aspnet('/Date(-3786825600000)/'), parse_date('1 January 1850'))"
-    )
+    texts = (
+        "/Date(-3786825600000)/", "/Date(-5364662400001)/", "/Date(-5364662400000)/", "/Date(0)/", "/Date()/",
+        "/Date(253402300799999)/", "1 January 1850", "31 December 1799", "1 January 1800", "1799-12-31",
+    )  # fmt: skip
+    read = "[(from_aspnet(t), d := parse_date(t), period(d or '', 50)) for t in texts]"
+    program = f"from mkg_builder.dates import *; texts = {texts}; print({read})"
+    expected = [(from_aspnet(text), date := parse_date(text), period(date or "", 50)) for text in texts]
     zones = ("UTC", "America/Los_Angeles", "Asia/Kathmandu", "Pacific/Kiritimati", "Europe/Kyiv", "Pacific/Pago_Pago")
     started = [
         subprocess.Popen(
@@ -154,7 +158,9 @@ def test_no_time_zone_moves_a_date() -> None:
         )
         for zone in zones
     ]
-    assert {process.communicate(timeout=60)[0] for process in started} == {"1850-01-01 1850-01-01\n"}
+    assert {process.communicate(timeout=60)[0] for process in started} == {f"{expected}\n"}
+    assert expected[:2] == [("1850-01-01", None, None), ("1800-01-01", None, None)]
+    assert [bin_of for _, _, bin_of in expected[-4:]] == [1850, 1750, 1800, 1750]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import shutil
 import unicodedata
 from pathlib import Path
 
+import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +17,9 @@ from typer.testing import CliRunner
 
 from mkg_builder import cli, schema, terminal
 from mkg_builder.build import Job, build
+from mkg_builder.decisions import read_decisions, record
 from mkg_builder.errors import DataError
+from mkg_builder.shards import write_rows
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from tests import tiny_recipe
@@ -75,6 +79,33 @@ def test_ten_thousand_hostile_texts_are_each_one_line_without_a_control_characte
     signs = [chr(code) for code in (*range(0x300), *range(0x600, 0x700), *range(0x2000, 0x2100), 0xD800, 0x1F3A8)]
     texts = ["".join(chance.choices((*signs, *MARKS), k=12)) for _ in range(10_000)]
     assert [text for text in texts if raw(shown := terminal.visible(text)) or "\n" in shown] == []
+
+
+def test_ten_thousand_hostile_texts_come_back_from_every_reader_of_what_we_write(tmp_path: Path) -> None:
+    chance = random.Random(2)
+    more = ('"', "'", ",", "\\", "\x1e", "\x00", "\n", "\r\n", ";", "\ufeff", "=1+1", "NA", "a")
+    signs = [*MARKS, *PLACES[:-1], *more]
+    texts = [f"{n}{''.join(chance.choices(signs, k=4))}" for n in range(10_000)]
+    rows = [{"entity": t, "name": t, "value": t, "source": "s"} for t in texts]
+    write_rows(tmp_path / "literals.parquet", "literals", [rows])
+    readers = (
+        lambda path: pq.read_table(path)["value"].to_pylist(),
+        lambda path: pd.read_parquet(path)["value"].tolist(),
+        lambda path: [row[0] for row in duckdb.sql(f"select value from '{path}'").fetchall()],
+    )
+    assert [reader(tmp_path / "literals.parquet") == texts for reader in readers] == [True] * 3
+    decided = {(f"artist:{text}", "artist:b"): True for text in texts}
+    (tmp_path / "decisions.csv").write_bytes(record(decided))
+    told = pd.read_csv(tmp_path / "decisions.csv", dtype=str, keep_default_na=False, lineterminator="\n")
+    assert sorted(told["left"]) == sorted(left for left, _ in decided)
+    assert {*read_decisions(tmp_path / "decisions.csv")} == {(min(pair), max(pair)) for pair in decided}
+    with (snapshot := Snapshot(tmp_path / "snapshot")).writing():
+        for text in texts[:500]:  # each of these is a file
+            snapshot.put(Answer(text, 200, b"x", text))
+    lines = (tmp_path / "snapshot" / "journal.jsonl").read_bytes().split(b"\n")
+    assert [(json.loads(line)["key"], json.loads(line)["media_type"]) for line in lines if line] == [
+        (text, text) for text in texts[:500]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", ["show --samples 60", "check", "show --json --samples 60", "check --json", "diff"])

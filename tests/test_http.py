@@ -4,6 +4,7 @@ import time
 
 import pytest
 import requests
+import tenacity
 
 from mkg_builder import http
 from mkg_builder.errors import UpstreamError, UsageError
@@ -14,6 +15,7 @@ from tests.site import Site, answer
 
 BASE = "http://127.0.0.1:1"
 JSON = {"Content_Type": "application/json"}
+BACKOFF = http._backoff
 HASTE = Patience(connect=1, read=1, total=2, attempts=3)
 
 
@@ -63,6 +65,16 @@ def test_it_gives_up_after_so_many_attempts() -> None:
     assert site.asked.count("/a") == 3
 
 
+def test_it_waits_longer_from_time_to_time_and_never_as_long_as_another() -> None:
+    waits = []
+    for attempt in range(1, 9):
+        state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+        state.attempt_number = attempt
+        waits.append([BACKOFF(state) for _ in range(50)])
+    assert [0.2 * 2**n <= min(some) < max(some) <= 0.2 * 2**n + 0.2 for n, some in enumerate(waits[:7])] == [True] * 7
+    assert max(waits[7]) <= 30.2
+
+
 def test_not_found_is_an_answer() -> None:
     assert ask(Site({})).status == 404
 
@@ -87,7 +99,18 @@ def test_a_refusal_is_not_asked_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"a": 1', b'{"a": NaN}', b'{"a": 1, "a": 2}', b"\xff", b"[" * 100_000, b"<html>log in</html>"]
+    "body",
+    [
+        b'{"a": 1',
+        b'{"a": NaN}',
+        b'{"a": 1e999}',
+        b'{"a": 1, "a": 2}',
+        b"\xff",
+        b"[" * 100_000,
+        b"1" * 5_000,
+        b"",
+        b"<html>log in</html>",
+    ],
 )
 def test_what_is_not_whole_json_is_never_a_success(body: bytes) -> None:
     with pytest.raises(UpstreamError):

@@ -1,4 +1,5 @@
 import os
+import random
 import signal
 import sys
 import time
@@ -53,6 +54,23 @@ def test_every_hostile_picture_costs_itself_alone_and_little_memory() -> None:
         assert pid(pool) == first
         assert memory(first, "VmHWM") < 150
     assert memory("self", "VmRSS") - before < 60
+
+
+def test_whatever_a_picture_is_made_of_costs_itself_alone(whole: bool) -> None:
+    rng, kinds = random.Random(0), [encoded(photo(), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF")]
+    refused, count = 0, 10_000 if whole else 400
+    with PicturePool(1, Caps(memory=400)) as pool:
+        for number in range(count):
+            body = bytearray(kinds[number % 4])
+            for _ in range(rng.choice([1, 3, 30])):
+                place = rng.randrange(len(body))
+                body[place : place + rng.choice([0, 1, 1, 4])] = rng.randbytes(rng.choice([0, 1, 1, 4]))
+            try:
+                pool.ask(bytes(body))
+            except PictureError:
+                refused += 1
+        assert pool.ask(PHOTO)[0]["width"] == 120
+    assert count // 4 < refused < count
 
 
 def test_a_picture_beyond_the_memory_cap_is_refused_with_the_cap_and_the_next_is_read() -> None:

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from mkg_builder import places
 from mkg_builder.errors import UnknownNameError
-from mkg_builder.places import country_id, country_name, country_of, country_of_qid, refusal, unglue
+from mkg_builder.names import label_key
+from mkg_builder.places import (
+    country_id,
+    country_name,
+    country_of,
+    country_of_people,
+    country_of_qid,
+    refusal,
+    unglue,
+)
 from tests.conftest import SHARED
 
 
@@ -107,10 +116,33 @@ def test_every_country_has_an_id_of_its_own_and_is_found_by_its_name() -> None:
     assert [country_of(f"Somewhere, {country_name(code)}") for code in codes] == codes
 
 
-@pytest.mark.parametrize("table", ["country_aliases.csv", "historic_states.csv"])
+@pytest.mark.parametrize(
+    ("word", "country"),
+    [
+        ("Dutch", "NL"), ("french", "FR"), ("Danes", "DK"), ("Americans", "US"), ("South Koreans", "KR"),
+        ("Flemish", "BE"), ("Scottish", "GB"), ("Québécois", "CA"), ("Swiss", "CH"), ("Laos", "LA"),
+        ("Jewish", None), ("Koreans", None), ("Dominican", None), ("Soviet", None), ("Cubist", None), ("s", None),
+        ("", None), ("Franco-Dutch", None), ("France", None), ("Dutch" * 100_000, None),
+    ],
+)  # fmt: skip
+def test_a_people_is_of_one_country_or_of_none(word: str, country: str | None) -> None:
+    assert country_of_people(word) == country
+
+
+def test_a_people_of_several_countries_is_refused_with_the_reason() -> None:
+    assert refusal("Koreans") == "Korean: North Korea or South Korea"
+    assert refusal("Dutch") is refusal("Cubist") is None
+
+
+def test_no_people_is_read_as_the_plural_of_another() -> None:
+    keys = {label_key(row["name"]) for row in places._table("nationalities.csv")}
+    assert {key for key in keys if key.endswith("s") and key.removesuffix("s") in keys} == set()
+
+
+@pytest.mark.parametrize("table", ["country_aliases.csv", "historic_states.csv", "nationalities.csv"])
 def test_the_tables_name_each_state_once_with_a_code_that_exists_and_a_reason(table: str) -> None:
     rows = places._table(table)
-    allowed = {country.alpha_2 for country in pycountry.countries} | ({""} if table.startswith("historic") else set())
+    allowed = {country.alpha_2 for country in pycountry.countries} | ({""} if table != "country_aliases.csv" else set())
     assert {row["country"] for row in rows} <= allowed
     assert all(row["note"] and None not in row for row in rows)
     for column in ("name", "wikidata"):

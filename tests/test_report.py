@@ -46,7 +46,8 @@ def cells(text: str, caption: str) -> list[list[str]]:
 
 def test_the_page_says_all_that_it_promises(demo_page: str) -> None:
     sections = {node.attributes["id"] for node in HTMLParser(demo_page).css("section")}
-    assert sections == {"contents", "modalities", "shape", "frequent", "splits", "leaks", "samples", "dropped"}
+    assert sections == {"contents", "modalities", "shape", "countries", "frequent", "splits", "leaks", "samples",
+                        "dropped"}  # fmt: skip
     assert ["artwork", "", "700"] in cells(demo_page, "Entities by type")
     assert len(demo_page) < 1_000_000
 
@@ -96,6 +97,47 @@ def test_names_from_outside_are_inert(tiny: Path) -> None:
 def test_what_cannot_be_seen_is_made_visible(tiny: Path) -> None:
     change(tiny, "artworks", 0, label="a\u202eb\x1bc")
     assert "a\\x202eb\\x1bc" in render_report(tiny)
+
+
+def test_the_map_says_each_country_of_the_painters(demo_page: str) -> None:
+    figure = HTMLParser(demo_page).css_first("figure.world")
+    said = {node.text(): node.parent.attributes["class"] for node in figure.css("use title")}
+    assert (said["France: 23"], said["Italy: 12"], said["Austria: 1"], said["Chad: 0"]) == ("m6", "m5", "m1", "m0")
+    shown = {row[0]: int(row[1]) for row in cells(demo_page, "hasNationality by country")}
+    assert {name: int(n) for name, _, n in (t.partition(": ") for t in said) if int(n)} == shown
+    maps = figure.css("svg[role=img]")
+    assert (
+        maps[0].attributes["aria-label"].startswith("World map. hasNationality: 50 heads in 12 countries; most in Fr")
+    )
+    assert [svg.attributes["viewBox"] for svg in maps] == ["120 0 3860 1730", "1765 60 475 415"]
+
+
+def test_an_outline_is_on_the_page_once_and_every_shape_has_one(tmp_path: Path) -> None:
+    born = [(f"artist:a-{i}", relation, f"country:{name}") for relation in ("wasBornIn", "diedIn")
+            for i, name in enumerate(("chad", "malta", "peru"))]  # fmt: skip
+    tree = HTMLParser(render_report(write_tiny_release(tmp_path, {"train": born, "validation": [], "test": []}), 0))
+    assert len(tree.css("figure.world")) == 2
+    drawn = [node.attributes["id"] for node in tree.css("[id^=land-], [id^=map-]")]
+    assert len(drawn) == len(set(drawn))
+    assert {node.attributes["href"].lstrip("#") for node in tree.css("use")} <= set(drawn)
+    assert [node.text() for node in tree.css("circle title")] == ["Malta: 1"] * 2
+
+
+def test_what_is_not_on_the_map_stands_below_it_and_is_inert(tmp_path: Path) -> None:
+    tails = ("chad", "peru", "czechoslovakia", "x")
+    born = [(f"artist:a-{i}", "wasBornIn", f"country:{name}") for i, name in enumerate(tails)]
+    release = write_tiny_release(tmp_path, {"train": born, "validation": [], "test": []})
+    change(release, "entities", next(i for i, r in enumerate(rows(release, "entities", "full")) if r["label"] == "X"),
+           label=EVIL)  # fmt: skip
+    text = render_report(release, 0)
+    assert HTMLParser(text).css("[onerror], script") == []
+    below = HTMLParser(text).css_first("figure.world p").text()
+    assert below == f"Not on the map: {EVIL} 1, Czechoslovakia 1 (Czechia and Slovakia)."
+    assert len(cells(text, "wasBornIn: not on the map")) == 2
+
+
+def test_a_release_without_countries_says_so(tiny: Path) -> None:
+    assert "No relation leads to countries." in HTMLParser(render_report(tiny, 0)).css_first("#countries").text()
 
 
 def test_a_leak_that_is_planted_is_on_the_page(demo_release: Path, tmp_path: Path) -> None:

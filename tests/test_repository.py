@@ -19,13 +19,14 @@ LIBRARY = sorted([*(ROOT / "mkg_builder").rglob("*.py"), *(ROOT / "vlkge").rglob
 SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 
 MKG_BUILDER = (
-    "__main__", "cli", "explore", "build", "publish", "hub", "variant", "report", "summary", "checks", "leaks",
-    "write", "shards", "compare", "differences", "croissant", "card", "statistics", "split", "decisions", "align",
-    "clean", "reconcile", "facts", "knowledge_graph", "workshop", "images", "sources", "testing", "context",
-    "picture_pool", "picture_worker", "http", "robots", "throttle", "replies", "wire", "connections", "sparql",
-    "snapshot", "journal", "source", "recipe", "layers", "strict", "content", "schema", "triples", "unions",
-    "near_duplicates", "picture", "graph", "findings", "remote", "markdown", "page", "terminal", "registry", "places",
-    "names", "dates", "durable", "addresses", "clock", "redaction", "errors",
+    "__main__", "cli", "explore", "build", "publish", "hub", "variant", "report", "world_map", "countries",
+    "summary", "checks", "leaks", "write", "shards", "compare", "differences", "croissant", "card", "statistics",
+    "split", "decisions", "align", "clean", "reconcile", "facts", "knowledge_graph", "workshop", "images",
+    "sources", "testing", "context", "picture_pool", "picture_worker", "http", "robots", "throttle", "replies",
+    "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "layers", "strict", "content",
+    "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "remote", "markdown", "page",
+    "terminal", "registry", "places", "tables", "names", "dates", "durable", "addresses", "clock", "progress",
+    "redaction", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
@@ -37,11 +38,12 @@ VLKGE = (
     "keys", "scorers", "comparisons", "sampled", "fusion", "pictures", "adapt", "unlock", "contrastive", "encode",
     "published", "additions", "features", "encoders_joined", "encoders_open_clip", "encoders_transformers",
     "encoders_plain", "encoders", "model_folder", "pretrained", "dataset", "hub", "tables", "config", "optimizer",
-    "parallel", "process", "files", "errors",
+    "parallel", "compiled", "process", "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {
-    "durable", "errors", "markdown", "page", "picture", "registry", "remote", "schema", "strict", "terminal",
+    "durable", "errors", "markdown", "page", "picture", "progress", "registry", "remote", "schema", "strict",
+    "terminal",
 }  # fmt: skip
 """What vlkge may use of mkg_builder."""
 

@@ -68,16 +68,14 @@ def test_the_hash_depends_on_what_was_answered_not_on_when_or_in_which_order(tmp
 
 
 def test_a_journal_torn_at_any_byte_keeps_every_whole_line(tmp_path: Path) -> None:
-    kept(tmp_path, b"one", b"two")
+    undisturbed = kept(tmp_path, b"one", b"two").describe()["sha256"]
     journal = (tmp_path / "journal.jsonl").read_bytes()
     first_line = journal.index(b"\n") + 1
     for cut in range(len(journal)):
         (tmp_path / "journal.jsonl").write_bytes(journal[:cut])
-        snapshot = Snapshot(tmp_path)
-        assert len(snapshot) == (0 if cut < first_line else 1)
-        with snapshot.writing():
-            snapshot.put(Answer("s:/1", 200, b"two", "text/plain"))
-        assert Snapshot(tmp_path).get("s:/1") is not None
+        assert len(Snapshot(tmp_path)) == (0 if cut < first_line else 1)
+        kept(tmp_path, b"one", b"two")
+        assert Snapshot(tmp_path).describe()["sha256"] == undisturbed
 
 
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from mkg_builder import terminal
 from mkg_builder.errors import DataError
-from tests.conftest import run_command
+from tests.conftest import ROOT, run_command
 from tests.faultd import ok, serving, silence
 
 
@@ -85,6 +86,47 @@ def test_a_signal_ends_a_fetch_that_waits_for_answers(number: int, code: int, tm
         _, told = process.communicate(timeout=10)
     assert time.monotonic() - start < 5
     assert (process.returncode, told) == (code, f"mkgb: {terminal.INTERRUPTED}\n")
+
+
+STUBBORN = """
+import signal, sys, threading, time
+from mkg_builder import terminal
+
+def deaf():
+    other = threading.Thread(target=threading.Event().wait, daemon=True)
+    other.start()
+    threading.Timer(0.2, signal.pthread_kill, (other.ident, signal.SIGTERM)).start()
+    held = threading.Lock()
+    held.acquire()
+    held.acquire()  # a signal that another thread was given does not end this
+
+def slow():
+    try:
+        print(flush=True)
+        time.sleep(60)
+    finally:
+        time.sleep(60)
+
+terminal.run(globals()[sys.argv[1]], "mkgb")
+"""
+
+
+@pytest.mark.parametrize(("way", "signals"), [("deaf", 0), ("slow", 1), ("slow", 2)])
+def test_no_wait_and_no_slow_unwinding_keeps_a_signal_from_ending_a_program(way: str, signals: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN, way], text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    try:
+        assert way == "deaf" or process.stdout.readline()
+        start = time.monotonic()
+        for _ in range(signals):
+            process.terminate()
+            time.sleep(0.2)
+        _, told = process.communicate(timeout=20)
+        assert time.monotonic() - start < (5 if signals == 1 else 4)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, told) == (143, f"mkgb: {terminal.INTERRUPTED}\n")
 
 
 def test_debug_shows_the_traceback(tmp_path) -> None:

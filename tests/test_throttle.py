@@ -9,6 +9,7 @@ import pytest
 from mkg_builder.clock import Clock
 from mkg_builder.errors import HostClosedError
 from mkg_builder.recipe import Limit
+from mkg_builder.sources.wikiart import WikiArt
 from mkg_builder.throttle import REMEMBERED, Throttle
 
 URL = "https://www.example.org/a"
@@ -63,6 +64,24 @@ def test_a_thousand_hours_with_faults_never_exceed_a_limit() -> None:
     times = crawl(throttle, clock, 1_000 + 1_000 * 3600)
     assert len(times) > 30_000
     assert (worst(times, 2.5), worst(times, 3600)) == (10, 40)  # never more, and the limit is used
+
+
+def test_the_limits_that_the_site_s_api_names_are_kept_for_hours_on_end(whole: bool) -> None:
+    clock, api = VirtualClock(), "https://www.wikiart.org/en/api/2/Painting"
+    addresses = {api: 0.7, f"{api}/../login": 0.02, "https://uploads4.wikiart.org/x.jpg": 0.28}
+    throttle, rng = Throttle(WikiArt.limits, clock), random.Random(0)
+    times: dict[str, list[float]] = {address: [] for address in addresses}
+    while clock.time < 1_000 + (1_000 if whole else 12) * 3600:
+        (address,) = rng.choices([*addresses], [*addresses.values()])
+        with throttle.turn(address.replace("Painting/../", "")):
+            clock.time += rng.random() * 0.02
+            times[address].append(clock.time)
+        if rng.random() < 0.01:
+            throttle.pause(address, rng.random() * 100)
+    calls, logins, pictures = times.values()
+    both = sorted(calls + logins)
+    assert (worst(both, 3600), worst(both, 2.5), worst(logins, 3600)) == (400, 10, 10)
+    assert worst(pictures, 1) <= 20
 
 
 @pytest.mark.parametrize("limit", [Limit(per_second=4), Limit(per_second=0.5), Limit(per_second=2.5)])

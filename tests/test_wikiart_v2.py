@@ -1,7 +1,9 @@
 """WikiArt's keyed API: sessions, quota, pages that lead nowhere, and what only it knows."""
 
 import json
+import random
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -174,6 +176,15 @@ def test_the_list_that_dies_is_made_up_for_by_searches(tmp_path: Path) -> None:
     transport.asked.clear()
     assert fetch(tmp_path, transport) == []
     assert asked(transport, "pi/2/") == []  # the broken end is final: a second run asks nothing
+
+
+def test_ten_thousand_hostile_names_are_asked_for_as_they_are() -> None:
+    chance = random.Random(0)
+    signs = ("&authSessionKey=x", "#", "?", "%", "%00", "=", "+", ";", "\r\nHost: x", "\0", " ", "é", "/../", '"', "a")
+    names = ["".join(chance.choices(signs, k=chance.randint(1, 6))) for _ in range(10_000)]
+    asked = [urlsplit(f"http://h{list_path('PaintingSearch', term=name)}") for name in names]
+    assert [parse_qs(one.query, keep_blank_values=True) for one in asked] == [{"term": [name]} for name in names]
+    assert {(one.netloc, one.path, one.fragment) for one in asked} == {("h", "/en/api/2/PaintingSearch", "")}
 
 
 def test_a_search_without_slugs_is_matched_by_name_and_a_fruitless_one_is_final(tmp_path: Path) -> None:

@@ -4,17 +4,28 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mkg_builder.graph import Entity, Literal, Statement, Triple
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from mkg_builder.sources.wikiart import WikiArtOptions
-from mkg_builder.sources.wikiart_requests import clean_slug, document, hex_id, number_id
+from mkg_builder.sources.wikiart_requests import (
+    clean_slug,
+    document,
+    hex_id,
+    image_address,
+    image_request,
+    number_id,
+)  # fmt: skip
 from mkg_builder.sources.wikiart_statements import place_of_creation, tidy
 from tests.site import Site, answer
 from tests.test_wikiart_pages import ARTIST, PAINTING
 from tests.wikiart_site import (
     ALPHABET,
+    ARTISTS,
+    BASE,
     ITEM,
     JSON,
     WORK,
@@ -247,6 +258,85 @@ def test_a_field_of_another_type_costs_at_most_its_own_work(kept: Snapshot, name
     assert facts(things, "isCreatedByArtist") or [d.rule for d in reading.observations.dropped] == ["required_fields"]
 
 
+REMOVED, RENAMED = object(), object()
+
+
+def drifted(record: dict[str, Any], name: str, value: object) -> dict[str, Any]:
+    """A record in which a field is of another type, gone, or under another name."""
+    rest = {key: held for key, held in record.items() if key != name}
+    if value is RENAMED:
+        return rest | {f"{name}New": record[name]}
+    return rest if value is REMOVED else rest | {name: value}
+
+
+LONG = {
+    "lastNameFirst": "Gogh van",
+    "birthDayAsString": "30 March 1853",
+    "birthDay": "/Date(-3684614400000)/",
+    "deathDayAsString": "",
+    "deathDay": None,
+    "image": f"{BASE}/x.jpg",
+    "wikipediaUrl": "",
+    "dictonaries": [1],
+}
+ACCOUNTS = {"alphabet": ARTISTS[0] | LONG, "listing": ITEM | {"width": 5, "height": 4}, "record": WORK}
+
+
+@pytest.mark.parametrize(("account", "name"), [(a, name) for a, fields in ACCOUNTS.items() for name in sorted(fields)])
+def test_a_field_that_drifts_costs_a_line_and_never_more_than_its_own_thing(
+    kept: Snapshot, account: str, name: str
+) -> None:
+    for value in (*MUTATIONS, REMOVED, RENAMED):
+        record = drifted(ACCOUNTS[account], name, value)
+        if account == "record":
+            transport = site()
+            body = answer(json.dumps(record).encode(), **JSON)
+            transport.answers["/en/App/Painting/ImageJson/207190"] = body
+        else:
+            transport = serve([record])
+            if account == "alphabet":  # however it names itself
+                transport.answers[ALPHABET] = answer(json.dumps([record, ARTISTS[1]]).encode(), **JSON)
+                transport.answers.pop(listing("vincent-van-gogh"), None)
+        things, reading = reread(kept, transport)
+        told = {thing.id for thing in things if isinstance(thing, Entity)}
+        assert {end for t in things if isinstance(t, Triple) for end in (t.head, t.tail)} <= told
+        other = (account, name, value) == ("alphabet", "url", "1889")  # an artist like any other, without works
+        assert other or facts(things, "isCreatedByArtist") or reading.observations.dropped, value
+        told_of = f"{name}New" in str(reading.observations.leftovers) or reading.observations.dropped
+        assert value is not RENAMED or told_of or account == "listing"  # of which the record says the same
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"Paintings": []}', b"5", b'"x"', b"[5, null]"])
+@pytest.mark.parametrize("path", [ALPHABET, listing("vincent-van-gogh"), "/en/App/Painting/ImageJson/207190"])
+def test_an_answer_of_another_form_is_written_down(kept: Snapshot, path: str, body: bytes) -> None:
+    transport = site()
+    transport.answers[path] = answer(body, **JSON)
+    _, reading = reread(kept, transport)
+    wrong = {(d.id, d.rule) for d in reading.observations.dropped if d.rule != "required_fields"}
+    assert wrong == {(f"wikiart:{path}", "wrong_type")} or (path.endswith("207190") and body.startswith(b"{"))
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.sampled_from(sorted(WORK)), anything), st.dictionaries(st.sampled_from(sorted(LONG)), anything)
+)
+def test_whatever_a_record_says_it_is_read_or_written_down(
+    kept: Snapshot, work: dict[str, Any], painter: dict[str, Any]
+) -> None:
+    transport = site(**work)
+    transport.answers[ALPHABET] = answer(json.dumps([ARTISTS[0] | LONG | painter, ARTISTS[1]]).encode(), **JSON)
+    things, reading = reread(kept, transport)
+    assert facts(things, "isCreatedByArtist") or reading.observations.dropped
+    assert all(thing.label for thing in things if isinstance(thing, Entity))
+
+
 def test_a_value_of_another_type_is_written_down(kept: Snapshot) -> None:
     _, reading = reread(kept, site(style=["Realism"], sizeX="92"))
     assert [(d.rule, d.detail) for d in reading.observations.dropped] == [("wrong_type", "style is list: ['Realism']")]
@@ -279,6 +369,28 @@ def test_related_works_are_those_of_the_walk(kept: Snapshot) -> None:
     things, reading = reread(kept, transport, related_artworks=True)
     assert facts(things, "isRelatedToArtwork") == ["artwork:vincent-van-gogh/the-grenouill\u00e8re"]
     assert {d.rule for d in reading.observations.dropped} == {"not_in_the_walk"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kept_as"),
+    [("images/a/not_detected_235597.jpg!Large.jpg", "images:/images/a/not_detected_235597.jpg"),
+     ("Content/images/FRAME-600x480.jpg", None)],
+)  # fmt: skip
+def test_a_picture_that_is_named_like_none_is_one_and_the_placeholder_is_none(name: str, kept_as: str | None) -> None:
+    address = image_address({"image": f"https://uploads3.wikiart.org/{name}"})
+    assert (image_request(address, "original").key if address else None) == kept_as
+
+
+def test_a_size_that_cannot_be_is_nothing_that_we_say(kept: Snapshot) -> None:
+    things, reading = reread(kept, site(sizeX=70.5, sizeY=-1920))
+    assert not [t for t in things if isinstance(t, Literal) and "-1920" in t.value]
+    assert (work_of(things).label, reading.observations.dropped) == ("The Starry Night", [])
+
+
+@pytest.mark.parametrize("address", ["http://en.wikipedia.org/wiki/Ann", "https://ann.example/", ""])
+def test_what_is_called_a_wikipedia_address_is_kept_as_it_is_said(kept: Snapshot, address: str) -> None:
+    things = read(kept, serve([artist(wikipediaUrl=address)]))
+    assert literals(things, "wikipediaUrl") == [address] * bool(address)
 
 
 def test_nothing_is_spam_unless_the_recipe_says_so() -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -410,6 +411,19 @@ def test_only_a_qid_can_be_put_into_a_query(thing: str) -> None:
     else:
         with pytest.raises(ValueError, match="no QID"):
             countries().text([thing])
+
+
+def test_ten_thousand_hostile_names_are_each_refused_as_a_qid() -> None:
+    chance = random.Random(0)
+    signs = (*'Q1"\\}{<>#\n\r\0 ;.', "SERVICE <http://127.0.0.1/>", r"\u0022", "wd:", "\u200b", "\u0661")
+    names = ["".join(chance.choices(signs, k=chance.randint(0, 8))) for _ in range(10_000)]
+    hostile = [name for name in names if not re.fullmatch("Q[1-9][0-9]*", name, re.ASCII)]
+    refused = 0
+    for name in hostile:
+        with pytest.raises(ValueError, match="no QID"):
+            countries().text([name])
+        refused += 1
+    assert refused == len(hostile) > 9_000
 
 
 def test_a_language_is_a_language_code() -> None:

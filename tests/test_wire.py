@@ -1,6 +1,9 @@
+import contextlib
+import functools
 import gzip
 import io
 import resource
+import socket
 import ssl
 import subprocess
 import threading
@@ -15,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mkg_builder import connections, http
+from mkg_builder import connections, http, wire
 from mkg_builder.errors import MkgError, UpstreamError
 from mkg_builder.http import Client, Patience
 from mkg_builder.source import Answer, Request
@@ -76,8 +79,14 @@ def test_a_picture_cut_anywhere_is_never_a_success(kind: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [cut_off, broken_chunks, unframed])
-def test_a_document_that_broke_off_is_asked_again(fault: Any) -> None:
-    assert ask([fault(JSON[:-3]), ok(JSON)]).body == JSON
+def test_a_document_that_broke_off_anywhere_is_asked_again_and_whole(fault: Any) -> None:
+    cuts = range(1, len(JSON))
+    with serving({f"/{cut}": [fault(JSON[:cut]), ok(JSON)] for cut in cuts}) as (base, plan):
+        client = Client(None, [base.removeprefix("http://")], {}, HASTE)
+        assert [client.ask(Request("k", f"{base}/{cut}", accept="application/json")).body for cut in cuts] == [
+            JSON] * len(cuts)  # fmt: skip
+    assert len(plan.asked) == 1 + 2 * len(cuts)
+    assert not [asked for asked in plan.asked if "Range" in asked.headers]  # so nothing is ever spliced
 
 
 @pytest.mark.parametrize("query", ["", "SELECT * WHERE {?a ?b ?c}"])
@@ -102,13 +111,52 @@ def test_the_deadline_holds_for_a_name_service_that_hangs(monkeypatch: pytest.Mo
     assert time.monotonic() - start < HASTE.total + 1
 
 
+def test_a_name_that_nobody_knows_is_told_in_words(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    client = Client("me@example.org", ["www.example.org"], {"*": http.Limit(parallel=4)}, HASTE)
+    with pytest.raises(UpstreamError, match=r"the host's name is unknown \(asked 2 times\)"):
+        client.ask(Request("k", "http://www.example.org/a"))
+    assert caplog.records == []  # a host that is down for a day says so once, at the end
+
+
+def test_an_address_that_swallows_everything_costs_its_share_of_the_time_and_the_next_is_taken() -> None:
+    with contextlib.ExitStack() as open_sockets:
+        hole, good = (open_sockets.enter_context(socket.socket()) for _ in range(2))
+        for server, backlog in ((hole, 0), (good, 9)):
+            server.bind(("127.0.0.1", 0))
+            server.listen(backlog)
+        for _ in range(4):  # Linux drops what comes to a queue that is full
+            waiting = open_sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(hole.getsockname())
+        start, watch = time.monotonic(), connections.Watch(5)
+        endpoints = [(socket.AF_INET, server.getsockname()) for server in (hole, good)]
+        reached = open_sockets.enter_context(connections._connect(endpoints, start + 1, watch))
+        assert reached.getpeername() == good.getsockname()
+        assert 0.4 < time.monotonic() - start < 1
+        watch.close()
+
+
 @pytest.mark.parametrize(
     "announced", [lines(head("200 OK", "Content-Length: 10000000000"), b"x" * 1000), endless, lines(head(), bomb(300))]
 )
 def test_no_more_than_the_cap_is_read(announced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_BODY", 100_000)
+    taken, read = [], wire._Counted.read
+
+    def count(counted: wire._Counted, size: int) -> bytes:
+        try:
+            return read(counted, size)
+        finally:
+            taken.append(counted._count)
+
+    monkeypatch.setattr(wire._Counted, "read", count)
     with pytest.raises(UpstreamError, match=r"more than 100,000"):
         ask(announced, accept="")
+    assert max(taken, default=0) <= 100_000 + 2 * wire.PIECE
 
 
 MEGABYTES = 200
@@ -120,11 +168,15 @@ MEGABYTES = 200
         ok(bomb(MEGABYTES), Content_Encoding="gzip"),
         moved("/b", bomb(MEGABYTES), Content_Encoding="gzip"),
         ok(gzip.compress(bomb(MEGABYTES)), Content_Encoding="gzip, gzip"),
+        ok(
+            functools.reduce(lambda body, _: gzip.compress(body), range(4), bomb(MEGABYTES)),
+            Content_Encoding=", ".join(["gzip"] * 5),
+        ),
         ok(zlib.compress(b" " * (MEGABYTES << 20)), Content_Encoding="deflate"),
         ok(b"any", Content_Encoding="br"),
         ok(b"any", Content_Encoding="zstd"),
     ],
-    ids=["gzip", "in a redirect", "nested", "deflate", "br", "zstd"],
+    ids=["gzip", "in a redirect", "nested", "nested five times", "deflate", "br", "zstd"],
 )
 def test_a_compression_bomb_does_not_fill_the_memory(hostile: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cap = 20 << 20

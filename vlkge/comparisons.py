@@ -5,16 +5,13 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from vlkge.sampled import sampled_distances, sampled_products
+from vlkge.sampled import measure_open, sampled_distances, sampled_products
 
 UNIT_ROUNDOFF = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}
 """Of a float32 product under each of torch's float32 matmul precisions: float32, TensorFloat32, bfloat16."""
 
 PAIR_VALUES = 2**19
 """How many components of pairs are compared at a time: few enough to stay in the processor's cache."""
-
-CROWDED = 1 / 16
-"""The share of a row from which on comparing it whole is quicker than pair by pair."""
 
 DOUBLE_ROUNDOFF = 2.0**-53
 SMALLEST_SQUARE = 1e-12
@@ -95,7 +92,8 @@ class Product(Comparison):
 
     def pairs(self, queries: Tensor, entities: Tensor) -> Tensor:
         """Dot products."""
-        return torch.einsum("...k,...k->...", queries, entities)
+        products: Tensor = torch.linalg.vecdot(queries, entities)  # einsum's gradient is five times as slow
+        return products
 
     def matrix(self, queries: Tensor, entities: Tensor) -> Tensor:
         """Dot products."""
@@ -190,17 +188,11 @@ class Manhattan(Comparison):
         For any signs s, `s (e - q)` is at least `-|q - e|_1`; those of q seen from the middle of the
         entities come near it where q is far out.
         """
+        if queries.is_cuda:
+            return out.copy_(self.matrix(queries, entities))
         signs = (queries - entities.mean(0)).sign_()
         torch.mm(signs, entities.T, out=out).sub_((signs * queries).sum(1, keepdim=True))
-        open_ = out >= floor[:, None]
-        crowded = open_.sum(1) > len(entities) * CROWDED
-        if bool(crowded.any()):
-            out[crowded] = torch.cdist(queries[crowded], entities, p=1.0).neg_()
-            open_[crowded] = False
-        rows, columns = open_.nonzero().unbind(1)
-        step = max(1, PAIR_VALUES // queries.shape[1])
-        for row, column in zip(torch.split(rows, step), torch.split(columns, step), strict=True):
-            out[row, column] = (queries[row] - entities[column]).abs_().sum(-1).neg_()
+        measure_open(queries, entities, floor, out)
         return out
 
     def exact(self, queries: Tensor, entities: Tensor) -> Tensor:
@@ -218,4 +210,5 @@ class Manhattan(Comparison):
 
 
 def _squares(vectors: Tensor) -> Tensor:
-    return torch.einsum("...k,...k->...", vectors, vectors)
+    squares: Tensor = torch.linalg.vecdot(vectors, vectors)
+    return squares

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vlkge.keys import ExactKeys, Keys, Pairs
+from vlkge.keys import Buffer, ExactKeys, Keys, Pairs
 from vlkge.queries import COLUMNS_AT_ONCE, Batch
 from vlkge.ranking import Ranks
 
@@ -36,7 +36,7 @@ class Counter:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._over, self._band = torch.empty(0, device=device), torch.empty(0, device=device)
+        self._over, self._band = Buffer(device), Buffer(device)
 
     def rank(self, keys: Keys, batch: Batch) -> Ranks:
         """The rank of each target of a batch, whose rows are those of the keys.
@@ -63,7 +63,7 @@ class Counter:
 
     def _count(self, values: Tensor, targets: _Targets, keys: Keys, order: Tensor, start: int) -> Tensor:
         """How many candidates [3, q] are over the targets, tie with them, and do so standing before them."""
-        over, band = (b.resize_(values.numel()).view(values.shape) for b in (self._over, self._band))
+        over, band = (buffer.shaped(*values.shape) for buffer in (self._over, self._band))
         torch.gt(values, targets.high[:, None], out=over)
         torch.ge(values, targets.low[:, None], out=band)
         own = ((targets.columns >= start) & (targets.columns < start + values.shape[1])).nonzero()[:, 0]

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from mkg_builder.errors import UnknownNameError
+from mkg_builder.progress import watched
 from vlkge.counting import Counter
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
-from vlkge.keys import ComparedKeys, Entities, ExactKeys, Keys
+from vlkge.keys import Buffer, ComparedKeys, Entities, ExactKeys, Keys
 from vlkge.model import KGEModel
 from vlkge.protocol import RELATION, TAIL, EvaluationProtocol, query_groups
 from vlkge.queries import Asked, Batch, make_batches
@@ -47,7 +48,7 @@ class ModelScores:
         self._place = torch.full((int(entities.max()) + 1,), -1, device=self.device)
         self._place[self.entities] = torch.arange(len(entities), device=self.device)
         self._ready: tuple[Tensor, Entities] | None = None
-        self._buffer = torch.empty(0, device=self.device)
+        self._buffer = Buffer(self.device)
 
     def of(self, entities: Tensor) -> Tensor:
         """The vectors of entities [k]."""
@@ -181,7 +182,7 @@ class Evaluator:
     def rank(self, scores: CandidateScores) -> list[Ranks]:
         """The ranks of each group's targets."""
         counter = Counter(scores.device if isinstance(scores, ModelScores) else torch.device("cpu"))
-        ranks = Ranks.joined([counter.rank(_keys(scores, batch), batch) for batch in self._batches])
+        ranks = Ranks.joined([counter.rank(_keys(scores, batch), batch) for batch in watched("ranking", self._batches)])
         return ranks.split([len(group.anchors) for group in self.groups])
 
     def summarise(self, ranks: list[Ranks]) -> Breakdown:

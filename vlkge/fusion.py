@@ -46,7 +46,14 @@ class Fusion(nn.Module, ABC):
 
 
 def _masked(vectors: Tensor, present: Tensor) -> Tensor:
+    if not present.is_cuda and bool(present.all()):  # on a GPU, asking costs more than masking
+        return vectors
     return torch.where(present[..., None], vectors, vectors.new_zeros(()))
+
+
+def _added(vectors: Tensor, present: Tensor) -> Tensor:
+    kept = _masked(vectors, present)
+    return kept[0] if len(kept) == 1 else kept.sum(0)
 
 
 class Addition(Fusion):
@@ -54,7 +61,7 @@ class Addition(Fusion):
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         """Fuse [m, n, d] into [n, d]."""
-        return _masked(vectors, present).sum(0)
+        return _added(vectors, present)
 
 
 class Average(Fusion):
@@ -66,8 +73,8 @@ class Average(Fusion):
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         """Fuse [m, n, d] into [n, d]."""
-        count = present.sum(0).clamp(min=1).to(vectors.dtype)
-        return _masked(vectors, present).sum(0) / count[:, None]
+        added = _added(vectors, present)
+        return added if len(vectors) == 1 else added / present.sum(0).clamp(min=1).to(vectors.dtype)[:, None]
 
 
 class Concat(Fusion):

@@ -14,6 +14,19 @@ SAFE = 1e37
 """Sums of magnitudes below it cannot overflow float32."""
 
 
+class Buffer:
+    """Memory for float32 numbers that is used again, and given up for more when it is too small."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._memory = torch.empty(0, device=device)
+
+    def shaped(self, rows: int, columns: int) -> Tensor:
+        """A tensor [rows, columns] of whatever the memory holds."""
+        if self._memory.numel() < rows * columns:
+            self._memory = self._memory.new_empty(rows * columns)
+        return self._memory[: rows * columns].view(rows, columns)
+
+
 class Keys(ABC):
     """The keys [b, m] of m candidates for b queries; larger ones rank first."""
 
@@ -122,10 +135,10 @@ class ComparedKeys(Keys):
     Args:
         queries: float64 [b, k].
         entities: the candidates.
-        buffer: float32, where blocks are written; enlarged where it is too small.
+        buffer: where blocks are written.
     """
 
-    def __init__(self, queries: Tensor, entities: Entities, buffer: Tensor) -> None:
+    def __init__(self, queries: Tensor, entities: Entities, buffer: Buffer) -> None:
         self.entities, self.candidates = entities, len(entities.vectors)
         self.comparison: Comparison = entities.scorer.comparison
         self._buffer, self._queries = buffer, queries
@@ -154,12 +167,10 @@ class ComparedKeys(Keys):
     def block(self, start: int, stop: int, floor: Tensor) -> Tensor:
         """Approximate keys."""
         rows, here = len(self._rounded), slice(start, stop)
-        if self._buffer.numel() < rows * (stop - start):
-            self._buffer.resize_(rows * (stop - start))
-        out = self._buffer[: rows * (stop - start)].view(rows, stop - start)
         values = self.comparison.approximate(
-            self._rounded, self.entities.compared[here], self.entities.offsets[here], floor, out
-        )
+            self._rounded, self.entities.compared[here], self.entities.offsets[here], floor,
+            self._buffer.shaped(rows, stop - start),
+        )  # fmt: skip
         if not bool((self._sizes.max() * self.entities.largest + self.entities.largest.square()) < SAFE):
             require_finite(values)
         if self.entities.unknown is not None:

@@ -69,7 +69,7 @@ class EntityRepresentation(nn.Module):
                 there[place] &= ~self.withheld[name][indices]
         if self.training and self.dropout:
             there = self._without_some(there)
-        return self._fuse(torch.stack(vectors), there)
+        return self._fuse(torch.stack(vectors) if len(vectors) > 1 else vectors[0][None], there)
 
     @contextmanager
     def without(self, modalities: Collection[str], entities: Tensor) -> Iterator[None]:
@@ -82,6 +82,8 @@ class EntityRepresentation(nn.Module):
             self.withheld = {}
 
     def _fuse(self, vectors: Tensor, present: Tensor) -> Tensor:
+        if self.parts == 1:
+            return cast(Tensor, self.fusion(vectors, present))
         return torch.cat([self.fusion(part, present) for part in vectors.chunk(self.parts, dim=-1)], dim=-1)
 
     def _without_some(self, present: Tensor) -> Tensor:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-EPSILON = 1e-10
+from vlkge.compiled import Array, Part, array, compiled, in_threads
 
-ROWS_AT_ONCE = 512
-"""Rows updated at a time: few enough to stay in a core's cache."""
+EPSILON = 1e-10
 
 
 class RowAdagrad(torch.optim.Optimizer):
@@ -38,17 +38,29 @@ class RowAdagrad(torch.optim.Optimizer):
             _add(weight, total, gradient, rate)
             return
         rows, values = _distinct(gradient)
-        at_once = len(rows) if weight.is_cuda else ROWS_AT_ONCE
-        for chosen, some in zip(*(torch.split(part, at_once or 1) for part in (rows, values)), strict=True):
-            new_weight, new_total = weight[chosen], total[chosen]
-            _add(new_weight, new_total, some, rate)
-            weight.index_copy_(0, chosen, new_weight)
-            total.index_copy_(0, chosen, new_total)
+        if weight.is_cuda:
+            new_weight, new_total = weight[rows], total[rows]
+            _add(new_weight, new_total, values, rate)
+            weight.index_copy_(0, rows, new_weight)
+            total.index_copy_(0, rows, new_total)
+        else:
+            in_threads(_add_rows, len(rows), *map(array, (weight, total, rows, values)), rate)
 
 
 def _add(weight: Tensor, total: Tensor, gradient: Tensor, rate: float) -> None:
     total.addcmul_(gradient, gradient)
     weight.addcdiv_(gradient, total.sqrt().add_(EPSILON), value=-rate)
+
+
+@compiled
+def _add_rows(part: Part, weight: Array, total: Array, rows: Array, values: Array, rate: float) -> None:
+    step, epsilon = weight.dtype.type(rate), weight.dtype.type(EPSILON)
+    for place in range(part[1], part[2]):
+        row = rows[place]
+        for i in range(weight.shape[1]):
+            slope = values[place, i]
+            total[row, i] += slope * slope
+            weight[row, i] -= step * slope / (np.sqrt(total[row, i]) + epsilon)
 
 
 def _distinct(gradient: Tensor) -> tuple[Tensor, Tensor]:

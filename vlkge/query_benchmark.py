@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mkg_builder.progress import watched
 from vlkge.dataset import Dataset
 from vlkge.protocol import KnownAnswers, all_triples
 from vlkge.query_language import Atom, Binder, Query, Term
@@ -227,7 +228,7 @@ class ShapeResult:
 
 def measure(shape: str, questions: Sequence[Question], answer: Answerer) -> ShapeResult:
     """Rank every hard answer among the candidates of the target that are no other answer; ties are realistic."""
-    found = [_ranks(question, answer(question.branches)) for question in questions]
+    found = [_ranks(question, answer(question.branches)) for question in watched(f"questions {shape}", questions)]
     model = _mean([summarise(ranks, candidates) for ranks, candidates in found])
     chance = _mean([expect_by_chance(candidates) for _, candidates in found])
     return ShapeResult(shape, len(questions), model.queries, model, chance)

@@ -1,24 +1,28 @@
-"""Each query with entities drawn for it: dot products and distances without gathering every entity's vector."""
+"""Each query with entities drawn for it: dot products and Manhattan distances without a copy of every entity's vector.
 
-import warnings
-from collections.abc import Iterator
+On a CPU these are compiled loops that go from entity to entity: each vector is read once, and the queries, which are
+few, stay in the processor's cache. torch has no kernel for chosen pairs of vectors; to gather them, and to write every
+product or difference down, takes several times as long (decisions/0017).
+"""
+
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
-ROWS_AT_ONCE = 800
-"""Entity vectors gathered at a time: few enough to stay in a core's cache."""
+from vlkge.compiled import Array, Kernel, Part, array, compiled, in_threads
+
+Pair = tuple[Array, Array]
+
+ENTITIES_AT_ONCE = 128
+"""Entities that every query is compared with before the next ones: few enough to stay in a core's cache."""
 
 
 def sampled_products(queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
     """`queries[i] . entities[index[i, j]]`, [b, k], of [b, d], [n, d] and int64 [b, k]; differentiable."""
     if queries.is_cuda:
         return torch.einsum("bd,bkd->bk", queries, entities[index])
-    if index.shape[1] > len(entities):  # a sparse matrix cannot hold more entries than there are places
-        return (queries @ entities.T).gather(1, index)
-    products: Tensor = _Products.apply(queries, entities, index)  # type: ignore[no-untyped-call]
+    products: Tensor = _Sampled.apply(queries, entities, index, _multiply, _add_factors)  # type: ignore[no-untyped-call]
     return products
 
 
@@ -26,70 +30,113 @@ def sampled_distances(queries: Tensor, entities: Tensor, index: Tensor) -> Tenso
     """`|queries[i] - entities[index[i, j]]|_1`, [b, k], of [b, d], [n, d] and int64 [b, k]; differentiable."""
     if queries.is_cuda:
         return (queries[:, None] - entities[index]).abs().sum(-1)
-    distances: Tensor = _Distances.apply(queries, entities, index)  # type: ignore[no-untyped-call]
+    distances: Tensor = _Sampled.apply(queries, entities, index, _measure, _add_signs)  # type: ignore[no-untyped-call]
     return distances
 
 
-class _Products(torch.autograd.Function):
-    """`products[i, j] = queries[i] . entities[index[i, j]]`, and its gradients, without a [b, k, d] in memory."""
+def measure_open(queries: Tensor, entities: Tensor, floor: Tensor, out: Tensor) -> None:
+    """Write the negative distance into `out` [b, n] wherever that holds a bound not under `floor` [b]; on a CPU."""
+    in_threads(_measure_open, len(queries), *map(array, (queries, entities, floor, out)))
+
+
+class _Sampled(torch.autograd.Function):
+    """Numbers of chosen pairs by one kernel, their gradients by another."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(queries, entities, index)
-        pattern = _pattern(index, queries.new_zeros(index.numel()), len(entities))
-        sampled: Tensor = torch.sparse.sampled_addmm(pattern, queries, entities.T, beta=0.0)
-        return sampled.values().view(index.shape)
+    def forward(ctx: Any, queries: Tensor, entities: Tensor, index: Tensor, kernel: Kernel, slopes: Kernel) -> Tensor:
+        order = index.reshape(-1).argsort(stable=True)
+        starts = torch.bincount(index.reshape(-1), minlength=len(entities)).cumsum(0)
+        starts = torch.cat([starts.new_zeros(1), starts])
+        ctx.save_for_backward(queries, entities, order, starts)
+        ctx.slopes = slopes
+        numbers = queries.new_empty(index.shape)
+        vectors, chosen = _pair(queries, entities), _pair(order, starts)
+        in_threads(kernel, len(entities), vectors, chosen, numbers.numpy())
+        return numbers
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        queries, entities, index = ctx.saved_tensors
-        weights = upstream[0].contiguous()
-        of_queries = embedding_bag(index, entities, per_sample_weights=weights, mode="sum")
-        ordered, order = index.reshape(-1).sort(stable=True)
-        counts = torch.bincount(ordered, minlength=len(entities))
-        rows, starts = order // index.shape[1], counts.cumsum(0) - counts
-        of_entities = embedding_bag(rows, queries, starts, per_sample_weights=weights.reshape(-1)[order], mode="sum")
-        return of_queries, of_entities, None
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        queries, entities, order, starts = ctx.saved_tensors
+        of_queries = queries.new_zeros(torch.get_num_threads(), *queries.shape)  # a sum of each thread's
+        of_entities = torch.zeros_like(entities)
+        vectors, chosen = _pair(queries, entities), _pair(order, starts)
+        slopes, weights = _pair(of_queries, of_entities), array(upstream[0])
+        in_threads(ctx.slopes, len(entities), vectors, chosen, weights, slopes)
+        return of_queries.sum(0), of_entities, None, None, None
 
 
-class _Distances(torch.autograd.Function):
-    """`distances[i, j] = |queries[i] - entities[index[i, j]]|_1`, and its gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(queries, entities, index)
-        distances = queries.new_empty(index.shape)
-        for part, differences in _differences(queries, entities, index):
-            torch.linalg.vector_norm(differences, 1, -1, out=distances[part])
-        return distances
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        queries, entities, index = ctx.saved_tensors
-        of_queries, of_entities = torch.empty_like(queries), torch.zeros_like(entities)
-        for part, differences in _differences(queries, entities, index):
-            slopes = differences.sign_().mul_(upstream[0][part][..., None])
-            torch.sum(slopes, 1, out=of_queries[part])
-            of_entities.index_add_(0, index[part].reshape(-1), slopes.flatten(0, 1), alpha=-1)
-        return of_queries, of_entities, None
+def _pair(first: Tensor, second: Tensor) -> Pair:
+    return array(first), array(second)
 
 
-def _pattern(index: Tensor, values: Tensor, columns: int) -> Tensor:
-    """A matrix [b, columns] in compressed rows whose row i has its entries at `index[i]`."""
-    starts = torch.arange(0, index.numel() + 1, index.shape[1])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        size = (len(index), columns)
-        pattern: Tensor = torch.sparse_csr_tensor(starts, index.reshape(-1), values, size, check_invariants=False)
-    return pattern
+# The places of a flattened index [b, k] stand in the order of the entities they name; those of entity e are
+# `order[starts[e]:starts[e + 1]]`.
 
 
-def _differences(queries: Tensor, entities: Tensor, index: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """`queries[i] - entities[index[i, j]]` for a few i at a time: the slice, and a buffer that is used again."""
-    step = max(1, ROWS_AT_ONCE // max(1, index.shape[1]))
-    buffer = queries.new_empty(step * index.shape[1], queries.shape[1])
-    for start in range(0, len(index), step):
-        part = slice(start, start + step)
-        chosen = index[part].reshape(-1)
-        rows = torch.index_select(entities, 0, chosen, out=buffer[: len(chosen)])
-        yield part, rows.view(*index[part].shape, -1).neg_().add_(queries[part, None])
+@compiled
+def _multiply(part: Part, vectors: Pair, chosen: Pair, out: Array) -> None:
+    queries, entities = vectors
+    order, starts = chosen
+    for entity in range(part[1], part[2]):
+        for place in order[starts[entity] : starts[entity + 1]]:
+            row, column = divmod(place, out.shape[1])
+            product = queries.dtype.type(0)
+            for i in range(queries.shape[1]):
+                product += queries[row, i] * entities[entity, i]
+            out[row, column] = product
+
+
+@compiled
+def _add_factors(part: Part, vectors: Pair, chosen: Pair, weights: Array, slopes: Pair) -> None:
+    queries, entities = vectors
+    order, starts = chosen
+    of_queries, of_entities = slopes[0][part[0]], slopes[1]
+    for entity in range(part[1], part[2]):
+        for place in order[starts[entity] : starts[entity + 1]]:
+            row, column = divmod(place, weights.shape[1])
+            weight = weights[row, column]
+            for i in range(queries.shape[1]):
+                of_queries[row, i] += weight * entities[entity, i]
+                of_entities[entity, i] += weight * queries[row, i]
+
+
+@compiled
+def _measure(part: Part, vectors: Pair, chosen: Pair, out: Array) -> None:
+    queries, entities = vectors
+    order, starts = chosen
+    for entity in range(part[1], part[2]):
+        for place in order[starts[entity] : starts[entity + 1]]:
+            row, column = divmod(place, out.shape[1])
+            distance = queries.dtype.type(0)
+            for i in range(queries.shape[1]):
+                distance += abs(queries[row, i] - entities[entity, i])
+            out[row, column] = distance
+
+
+@compiled
+def _add_signs(part: Part, vectors: Pair, chosen: Pair, weights: Array, slopes: Pair) -> None:
+    queries, entities = vectors
+    order, starts = chosen
+    of_queries, of_entities = slopes[0][part[0]], slopes[1]
+    zero = queries.dtype.type(0)
+    for entity in range(part[1], part[2]):
+        for place in order[starts[entity] : starts[entity + 1]]:
+            row, column = divmod(place, weights.shape[1])
+            weight = weights[row, column]
+            for i in range(queries.shape[1]):
+                difference = queries[row, i] - entities[entity, i]
+                slope = weight if difference > 0 else (-weight if difference < 0 else zero)
+                of_queries[row, i] += slope
+                of_entities[entity, i] -= slope
+
+
+@compiled
+def _measure_open(part: Part, queries: Array, entities: Array, floor: Array, out: Array) -> None:
+    for block in range(0, len(entities), ENTITIES_AT_ONCE):
+        for row in range(part[1], part[2]):
+            for entity in range(block, min(block + ENTITIES_AT_ONCE, len(entities))):
+                if out[row, entity] >= floor[row]:
+                    distance = queries.dtype.type(0)
+                    for i in range(queries.shape[1]):
+                        distance += abs(queries[row, i] - entities[entity, i])
+                    out[row, entity] = -distance

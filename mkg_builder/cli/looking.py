@@ -16,12 +16,13 @@ app = typer.Typer()
 
 
 @app.command(epilog="Example: mkgb check workspace/releases/demo-1.0.0")
-def check(release: ReleaseFolder, as_json: AsJson = False) -> None:
+def check(release: ReleaseFolder, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Prove a release: every byte, the format's promises, leakage, the recipe's expectations."""
     from mkg_builder.checks import check_release
     from mkg_builder.findings import raise_on_errors
 
-    findings = check_release(release)
+    with terminal.progress_bar(quiet):
+        findings = check_release(release)
     if as_json:
         terminal.show_json([asdict(finding) for finding in findings])
     elif findings:
@@ -85,12 +86,14 @@ def diff(
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The later release's folder.")],
     samples: Annotated[int, typer.Option(min=0, help="How many rows to show of each change.")] = 3,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """What was added, removed, changed and moved between two releases, and the version that follows."""
     from mkg_builder.compare import compare
     from mkg_builder.schema import read_manifest
 
-    comparison = compare(old, new, samples)
+    with terminal.progress_bar(quiet):
+        comparison = compare(old, new, samples)
     was, now = (read_manifest(release) for release in (old, new))
     required = comparison.required_version(was["version"])
     if as_json:
@@ -124,13 +127,15 @@ def report(
         bool, typer.Option("--without-checks", help="Leave out what `mkgb check` does; the page says so.")
     ] = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """A release as one web page: counts, what is missing, splits, leaks, samples, what was dropped."""
     from mkg_builder.report import render_report
     from mkg_builder.schema import read_manifest
 
     manifest = read_manifest(release)
-    page = render_report(release, samples, not without_checks).encode()
+    with terminal.progress_bar(quiet):
+        page = render_report(release, samples, not without_checks).encode()
     place = out or Path(f"{manifest['name']}-{manifest['version']}.html")
     place.write_bytes(page)
     if as_json:
@@ -158,7 +163,8 @@ def explore(
         raise UsageError(f"mkgb explore needs {missing}; install it with: pip install 'vlkge[explore]'") from None
     from mkg_builder.explore.index import default_cache, open_index
 
-    index = open_index(release, cache or default_cache(), None if quiet else terminal.note)
+    with terminal.progress_bar(quiet):
+        index = open_index(release, cache or default_cache(), None if quiet else terminal.note)
     with pages.serving(release, index, run, port) as (server, listening):
         if as_json:
             terminal.show_json({"url": pages.address(listening)})

@@ -7,7 +7,20 @@ import typer
 
 from mkg_builder import terminal
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path to a YAML file.")]
+
+def _recipes(incomplete: str) -> list[str]:
+    """Shipped recipes, for the shell to complete."""
+    from mkg_builder.recipe import shipped_recipes
+
+    return [name for name in shipped_recipes() if name.startswith(incomplete)]
+
+
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="A shipped recipe's name, or a path to a YAML file.", autocompletion=_recipes
+    ),
+]
 ReleaseFolder = Annotated[Path, typer.Argument(metavar="RELEASE", help="A release folder, as `mkgb build` writes it.")]
 Workspace = Annotated[
     Path, typer.Option(envvar="MKGB_WORKSPACE", help="The folder for snapshots and releases.", show_default=True)

@@ -118,15 +118,23 @@ def document(context: SourceContext, answer: Answer) -> Any:
 def record(context: SourceContext, answer: Answer) -> Record | None:
     """The one object of an answer, or None."""
     data = document(context, answer)
-    return data if isinstance(data, dict) else None
+    if data is None or isinstance(data, dict):
+        return data
+    context.drop(Dropped(answer.key, "wrong_type", f"the answer is {type(data).__name__}, not an object"))
+    return None
 
 
 def objects(context: SourceContext, answer: Answer, field: str = "") -> list[Record]:
     """The objects of a list answer, or of the list that a field of it holds."""
     data = document(context, answer)
-    if field:
-        data = data.get(field) if isinstance(data, dict) else None
-    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+    if field and isinstance(data, dict):
+        data = data.get(field)
+    if data is None:
+        return []
+    found = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+    if not isinstance(data, list) or len(found) < len(data):
+        context.drop(Dropped(answer.key, "wrong_type", f"{field or 'the answer'} is no list of objects"))
+    return found
 
 
 def report_types(context: SourceContext, entity: str, record: Record, fields: Mapping[str, Any]) -> None:

@@ -50,11 +50,11 @@ def evaluate(
     if len(rules) == 2:
         _evaluate_both(run, split, (rules[0], rules[1]), as_json, quiet)
         return
-    loaded = find_run(run)
-    result = evaluate_run(loaded, split, rules[0])
-    parts = None
-    if by_modality:
-        parts = evaluate_by_modality(loaded.load_model(), Evaluator(loaded.dataset, split, rules[0]))
+    loaded, parts = find_run(run), None
+    with terminal.progress_bar(quiet):
+        result = evaluate_run(loaded, split, rules[0])
+        if by_modality:
+            parts = evaluate_by_modality(loaded.load_model(), Evaluator(loaded.dataset, split, rules[0]))
     if as_json:
         terminal.show_json({**result.to_json(), **({"by_modality": parts.to_json()} if parts else {})})
         return
@@ -82,7 +82,8 @@ def _evaluate_both(
     from vlkge.gap import compare_run
     from vlkge.run import find_run
 
-    found = compare_run(find_run(run), split, rules)
+    with terminal.progress_bar(quiet):
+        found = compare_run(find_run(run), split, rules)
     if as_json:
         terminal.show_json(found.to_json())
         return
@@ -124,7 +125,8 @@ def compare(
     from vlkge.run import find_run
 
     rules = make_protocol(protocol)
-    found = spine.compare_runs([find_run(run) for run in runs], split, rules, seed)
+    with terminal.progress_bar(quiet):
+        found = spine.compare_runs([find_run(run) for run in runs], split, rules, seed)
     if as_json:
         terminal.show_json([one.to_json() for one in found])
         return

@@ -57,7 +57,8 @@ def query(
     asked = parse(question) if question else None
     reasoner = Reasoner(find_run(run), Options(beam, cast("Norm", norm), not model_only))
     if asked is None:
-        results = reasoner.benchmark(shape or list(SHAPES), per_shape, seed, tails_only)
+        with terminal.progress_bar(quiet):
+            results = reasoner.benchmark(shape or list(SHAPES), per_shape, seed, tails_only)
         made = {"per_shape": per_shape, "question_seed": seed, "tails_only": tails_only}
         _show_benchmark(reasoner, results, made, as_json, quiet)
         return
@@ -88,7 +89,8 @@ def classify(
     from vlkge.reasoning import classify as classify_run
     from vlkge.run import find_run
 
-    found = classify_run(find_run(run), split, seed)
+    with terminal.progress_bar(quiet):
+        found = classify_run(find_run(run), split, seed)
     if as_json:
         terminal.show_json(found)
         return

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mkg_builder import terminal
-from vlkge.cli.options import AsJson, Split
+from vlkge.cli.options import AsJson, Quiet, Split
 
 app = typer.Typer()
 
@@ -22,6 +22,7 @@ def report(
     protocol: Annotated[str, typer.Option(help="strict, or reference.")] = "strict",
     seed: Annotated[int, typer.Option(min=0, help="Of the resampling.")] = 0,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Runs as one web page: learning curves, metrics per relation and by modality, the worst confusions."""
     from vlkge.protocol import make_protocol
@@ -29,7 +30,8 @@ def report(
     from vlkge.run import find_run
 
     found = [find_run(run) for run in runs]
-    page = render_run_report(found, split, make_protocol(protocol), release, seed).encode()
+    with terminal.progress_bar(quiet):
+        page = render_run_report(found, split, make_protocol(protocol), release, seed).encode()
     place = out or Path(f"{runs[0].name}.html")
     place.write_bytes(page)
     if as_json:

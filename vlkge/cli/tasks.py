@@ -162,13 +162,7 @@ def retrieve(
     if relation and (run is None or approximate):
         raise UsageError("--relation asks the scorer of a --run, exactly; leave --approximate out")
     dataset, held, trained = _open(release, features, run)
-    if of is not None:
-        kind = dataset.types[dataset.entity_index(of)]
-    elif relation:
-        dataset.relation_index(relation)
-        kind = dataset.relation_info[relation].domain
-    else:
-        kind = choose_type(dataset, kind)
+    kind = _kind(dataset, of, relation) or choose_type(dataset, kind)
     attributes = choose_attributes(dataset, kind, attribute)
     vectors = _vectors(dataset, held, trained, modality, kind)
     retriever = by_relation(trained, relation) if trained and relation else by_cosine(vectors, approximate)
@@ -179,7 +173,8 @@ def retrieve(
         return
     attributes = attributes if attribute else common_attributes(dataset, retriever, attributes, kind)
     space = vectors_of_type(dataset, held, kind) if trained else vectors
-    result = retrieve(dataset, retriever, space or vectors, attributes, Request(kind, split, pool, top, seed))
+    with terminal.progress_bar(quiet):
+        result = retrieve(dataset, retriever, space or vectors, attributes, Request(kind, split, pool, top, seed))
     if as_json:
         terminal.show_json(result.to_json())
         return
@@ -189,6 +184,16 @@ def retrieve(
         terminal.note(f"{retriever.name}; {result.about['queries']:,} queries among {result.about['candidates']:,}, "
                       f"lists of {result.about['k']}; relevant: shares the attribute; diversity by "
                       f"{result.about['diversity_by']}")  # fmt: skip
+
+
+def _kind(dataset: "Dataset", entity: str | None, relation: str | None) -> str | None:
+    """The type that an entity, or the heads of a relation, are of."""
+    if entity is not None:
+        return dataset.types[dataset.entity_index(entity)]
+    if relation is not None:
+        dataset.relation_index(relation)
+        return dataset.relation_info[relation].domain
+    return None
 
 
 def _show_nearest(entity: str, found: "list[Related]", as_json: bool) -> None:

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
+def _experiments(incomplete: str) -> list[str]:
+    """Shipped experiments, for the shell to complete."""
+    from vlkge.config import shipped_experiments
+
+    return [name for name in shipped_experiments() if name.startswith(incomplete)]
+
+
 @app.command(epilog="Example: vlkge encode workspace/releases/demo-1.0.0 --encoder color-texture")
 def encode(
     release: ReleaseName,
@@ -56,7 +63,10 @@ def encode(
 @app.command(epilog="Example: vlkge train --dataset workspace/releases/demo-1.0.0 --model complex --fusion average")
 def train(
     experiment: Annotated[
-        str | None, typer.Option(help="A shipped experiment, or one's YAML file; options here override it.")
+        str | None,
+        typer.Option(
+            help="A shipped experiment, or one's YAML file; options here override it.", autocompletion=_experiments
+        ),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="A release folder.")] = None,
     hf_dataset: Annotated[str | None, typer.Option(metavar="ORG/NAME[@REV]", help="A release on the Hub.")] = None,

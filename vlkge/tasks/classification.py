@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from torch import Tensor
 
 from mkg_builder.errors import UnknownNameError, UsageError
+from mkg_builder.progress import watched
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
 from vlkge.evaluate import SCORES_AT_ONCE, CandidateScores
@@ -162,7 +163,7 @@ def _with_negatives(dataset: Dataset, split: str, seed: int) -> tuple[Tensor, Te
 
 def _judge(scores: CandidateScores, triples: Tensor, tails: Tensor) -> dict[int, _Judged]:
     found = {}
-    for relation in torch.unique(triples[:, RELATION]).tolist():
+    for relation in watched("relations", torch.unique(triples[:, RELATION]).tolist()):
         mine = triples[:, RELATION] == relation
         heads = triples[mine, 0]
         true = _pairs(scores, relation, heads, torch.stack([triples[mine, 2], tails[mine]]))

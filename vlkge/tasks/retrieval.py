@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mkg_builder.errors import UsageError
+from mkg_builder.progress import watched
 from vlkge.tasks.metrics import average_precision
 
 QUERIES_AT_ONCE, POOL_AT_ONCE = 1024, 16384
@@ -50,7 +51,7 @@ def best(
     """As `nearest`, by any similarity of `sizes` = (queries, pool)."""
     found = [
         _best_of(similarity, slice(start, min(start + QUERIES_AT_ONCE, sizes[0])), sizes[1], k, exclude)
-        for start in range(0, sizes[0], QUERIES_AT_ONCE)
+        for start in watched("queries", range(0, sizes[0], QUERIES_AT_ONCE))
     ]
     if not found:
         return torch.empty(0, min(k, sizes[1]), dtype=torch.int64), torch.empty(0, min(k, sizes[1]))
