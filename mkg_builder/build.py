@@ -121,7 +121,11 @@ def _findings(
     strict = not workshop.marks()
     found = expectation_findings(workshop.recipe, graph.count_entities(), graph.triples.count(), sizes, strict)
     raise_on_errors(found)
-    return (*found, *(Finding("warning", "source", note) for note in observations.notes))
+    unread = (
+        Finding("warning", "source", f"{name}: nobody reads {', '.join(sorted(fields))}")
+        for name, fields in sorted(observations.leftovers.items())
+    )
+    return (*found, *(Finding("warning", "source", note) for note in observations.notes), *unread)
 
 
 def _fetch(workshop: Workshop) -> FetchReport:

@@ -11,7 +11,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from mkg_builder.graph import Dropped, Statement
-from mkg_builder.recipe import Limit
+from mkg_builder.recipe import Limit, Recipe
+from mkg_builder.strict import Location
+
+Misfit = tuple[Location, str]
+"""A place within a source's options, and what is wrong there."""
 
 
 class SourceOptions(BaseModel):
@@ -181,6 +185,15 @@ class Source(ABC):
 
     def __init__(self, options: SourceOptions) -> None:
         self.options: Any = options
+
+    def misfits(self, recipe: Recipe, name: str) -> Iterator[Misfit]:  # noqa: ARG002
+        """Why the options, in order by themselves, do not fit the recipe; the first stops a command before it begins.
+
+        Args:
+            recipe: the whole of it.
+            name: which of its sources this is.
+        """
+        return iter(())
 
     @abstractmethod
     def fetch(self, context: SourceContext) -> None:

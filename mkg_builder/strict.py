@@ -105,7 +105,7 @@ def validate(model: type[M], data: Mapping[str, Any], where: str | Callable[[Loc
         if fault["type"] == "extra_forbidden":
             known = _known_keys(model, fault["loc"][:-1])
             raise RecipeError(f"{where}: {UnknownNameError(f'key at {path}:', str(fault['loc'][-1]), known)}") from None
-        raise RecipeError(f"{where}: {path or 'recipe'}: {fault['msg']}") from None
+        raise RecipeError(f"{where}: {path or 'recipe'}: {fault['msg'].removeprefix('Value error, ')}") from None
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -14,7 +14,7 @@ from mkg_builder.recipe import SourceRecipe, find_recipe, load_recipe, recipe_la
 from mkg_builder.registry import Registry
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Progress, Source
-from mkg_builder.strict import validate
+from mkg_builder.strict import Location, validate
 
 SOURCES = Registry(
     "source",
@@ -67,11 +67,14 @@ class Workshop:
 
     def _source(self, name: str, part: SourceRecipe) -> Source:
         kind: type[Source] = SOURCES.resolve(part.use, self._folder(name))
-        place = ("sources", name, "options")
-        return kind(
-            validate(kind.Options, part.options,
-                     lambda location: f"{stated_in(self.layers, (*place, *location))}: {'.'.join(place)}")
-        )  # fmt: skip
+
+        def where(location: Location) -> str:
+            return f"{stated_in(self.layers, ('sources', name, 'options', *location))}: sources.{name}.options"
+
+        source = kind(validate(kind.Options, part.options, where))
+        for location, why in source.misfits(self.recipe, name):
+            raise RecipeError(f"{where(location)}: {'.'.join(map(str, location))}: {why}")
+        return source
 
     def _folder(self, source: str) -> Path:
         """Where the recipe lies that brings a source in: its files lie beside that one."""

@@ -45,15 +45,16 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
     plan: Plan
+    body: bytes
 
     def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         asked = Asked(
             time.monotonic(),
             self.command,
             self.path,
             {name.title(): value for name, value in self.headers.items()},
-            body,
+            self.body,
         )
         with self.plan.lock:
             self.plan.asked.append(asked)

@@ -62,6 +62,24 @@ def test_a_shared_identifier_joins_whatever_the_names_and_the_first_source_stand
     assert outcome(given, recipe("museum", "site")) == ({"artist:monet": "artist:a1"}, set())
 
 
+@pytest.mark.parametrize("same", ["wikidata:Q296", "ulan:500019484", "viaf:24605513", "wikiart:claude-monet"])
+def test_any_kind_of_identifier_that_the_recipe_names_joins_and_no_other_kind(same: str) -> None:
+    given = facts(artist("monet", "site", "Claude Monet", same), artist("a1", "museum", "O.-C. M.", same))
+    kinds = ["wikidata", "ulan", "viaf", "wikiart"]
+    assert outcome(given, recipe(identifiers=kinds))[0] == {"artist:a1": "artist:monet"}
+    others = [kind for kind in kinds if not same.startswith(kind)]
+    assert outcome(given, recipe(identifiers=others)) == ({}, set())
+
+
+@pytest.mark.parametrize(
+    ("accept", "review", "joined", "waits"), [(0.95, 0.85, 0, 1), (0.9, 0.85, 1, 0), (1, 0.99, 0, 0)]
+)
+def test_the_recipe_says_how_alike_names_must_be(accept: float, review: float, joined: int, waits: int) -> None:
+    given = facts(MONET, artist("a1", "museum", "Claud Monnet"), monet=("1840", None), a1=("1840", None))
+    found = outcome(given, recipe(accept=accept, review=review))
+    assert (len(found[0]), len(found[1])) == (joined, waits)
+
+
 @pytest.mark.parametrize(
     ("label", "born", "joined", "waits"),
     [

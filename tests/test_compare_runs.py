@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.test_trainer import features, new_run
+from tests.tiny_release import Fact
 from tests.vlkge_contracts import make_dataset
 from vlkge.compare import compare_runs, interval_of_mean, modality_rows, relation_rows, rows
 from vlkge.config import load_experiment
+from vlkge.evaluate import ModelScores
 from vlkge.protocol import make_protocol
 from vlkge.run import Run, create_run, load_run
 from vlkge.train import fit, resolve
@@ -42,20 +45,61 @@ def test_a_difference_is_taken_between_the_same_queries(runs: list[Run]) -> None
     first, second = compare_runs(runs, "test", make_protocol("strict"))
     assert first.difference is None
     assert second.difference is not None
-    gap, (low, high) = second.difference
+    gap, (low, high), queries = second.difference
+    assert queries == second.result.model.overall.queries
     assert gap == pytest.approx(second.result.model.overall.mrr - first.result.model.overall.mrr)
     assert low <= gap <= high
-    assert compare_runs([runs[0], runs[0]], "test", make_protocol("strict"))[1].difference == (0.0, (0.0, 0.0))
+    assert compare_runs([runs[0], runs[0]], "test", make_protocol("strict"))[1].difference == (0.0, (0.0, 0.0), queries)
 
 
-def test_runs_on_other_data_are_shown_without_a_difference(runs: list[Run], tmp_path: Path) -> None:
-    facts = [(f"artwork:{i}", "by", f"artist:{i % 2}") for i in range(9)]
-    other = make_dataset({"train": facts[:7], "validation": [], "test": facts[7:]})
+def on_other_data(folder: Path, facts: list[Fact], held_out: list[Fact]) -> Run:
+    """A run on a graph of its own."""
+    other = make_dataset({"train": facts, "validation": [], "test": held_out})
     other.__dict__["content_sha256"] = "d" * 64
-    plan = load_experiment(None, ["model.dim=4"])
-    alien = create_run(tmp_path / "other", resolve(plan, other), other)
+    alien = create_run(folder, resolve(load_experiment(None, ["model.dim=4"]), other), other)
     list(fit(alien, 1))
+    return alien
+
+
+def test_runs_that_are_asked_nothing_in_common_have_no_difference(runs: list[Run], tmp_path: Path) -> None:
+    facts = [(f"artwork:other-{i}", "by", f"artist:{i % 2}") for i in range(9)]
+    alien = on_other_data(tmp_path / "other", facts[:7], facts[7:])
     assert [one.difference for one in compare_runs([runs[0], alien], "test", make_protocol("strict"))] == [None, None]
+
+
+def test_runs_on_other_data_differ_by_the_questions_that_both_are_asked(runs: list[Run], tmp_path: Path) -> None:
+    first = runs[0].dataset
+    held_out = [tuple(names[i] for names, i in zip((first.entities, first.relations, first.entities), row, strict=True))
+                for row in first.triples["test"].tolist()]  # fmt: skip
+    asked, more = held_out[1:], [(f"artwork:more-{i}", "by", "artist:0") for i in range(5)]
+    alien = on_other_data(tmp_path / "other", [*more[:4], *(("artwork:x", "by", tail) for _, _, tail in asked)],
+                          [more[4], *asked])  # fmt: skip
+    found = compare_runs([runs[0], alien], "test", make_protocol("strict"))
+    second = found[1]
+    assert second.difference is not None
+    assert second.difference.queries == len(asked) == len(held_out) - 1
+    own, theirs = reciprocals(alien), reciprocals(runs[0])
+    gaps = [own[question] - theirs[question] for question in own.keys() & theirs.keys()]
+    assert second.difference.mrr == pytest.approx(np.mean(gaps))
+    assert rows(found)[-1][-1].endswith(f" on {len(asked)}")
+
+
+def reciprocals(run: Run) -> dict[Fact, float]:
+    """Of each held-out triple, the reciprocal of its tail's rank among the answers, one by one."""
+    found = {}
+    model, data, protocol = run.load_model(), run.dataset, make_protocol("strict")
+    known = {tuple(row) for split in data.triples.values() for row in split.tolist()}
+    for head, relation, tail in data.triples["test"].tolist():
+        candidates = protocol.candidates(data, "test", relation, "tail")
+        scores = ModelScores(model, torch.arange(len(data.entities))).score(
+            "tail", relation, torch.tensor([head]), candidates
+        )[0]
+        own = float(scores[candidates == tail])
+        others = [float(score) for score, entity in zip(scores, candidates.tolist(), strict=True)
+                  if entity != tail and (head, relation, entity) not in known]  # fmt: skip
+        rank = 1 + sum(score > own for score in others) + sum(score == own for score in others) / 2
+        found[data.entities[head], data.relations[relation], data.entities[tail]] = 1 / rank
+    return found
 
 
 @pytest.mark.parametrize(("protocol", "split", "shown"), [

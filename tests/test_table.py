@@ -1,7 +1,9 @@
 """Tables by recipe alone: every format, every step of a column, joins, filters, and nothing lost in silence."""
 
 import csv
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mkg_builder.build import Job, build
+from mkg_builder.build import BuildReport, Job, build
 from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import DataError, RecipeError
+from mkg_builder.findings import ExpectationError
 from mkg_builder.graph import Entity, Literal, Statement, Triple
 from mkg_builder.http import Client
 from mkg_builder.snapshot import Snapshot
@@ -133,6 +136,9 @@ def test_lists_and_objects_of_json_are_values_and_dotted_columns(tmp_path: Path)
         ({"template": "style of {}", "type": "style"}, "Cubism", ["style:style-of-cubism"], None),
         ({"parse": "date"}, "c. 1665/1670", ["date:1665~/1670"], None),
         ({"parse": "date"}, "19th century", ["date:18XX"], None),
+        ({"parse": "date"}, "1880s", ["date:188X"], None),
+        ({"parse": "date"}, "March 1884", ["date:1884-03"], None),
+        ({"parse": "date"}, "12 March 1884", ["date:1884-03-12"], None),
         ({"parse": "date"}, "last spring", [], "no date can be read in 'last spring'"),
         ({"parse": "country"}, "Delft, Holland", ["country:netherlands"], None),
         ({"parse": "country"}, "Prague, Czechoslovakia", [], "Czechoslovakia: "),
@@ -219,7 +225,21 @@ def test_tables_join_by_their_keys_whatever_their_order_and_strangers_are_listed
 
 
 def test_rows_that_only_leaves_out_are_counted_in_a_note(tmp_path: Path) -> None:
-    assert joined(tmp_path)[1].observations.notes == ["pairs: 1 rows are not among what `only` asks for"]
+    assert joined(tmp_path)[1].observations.notes == ["rows that `only` leaves out, and rows about such: pairs 1"]
+
+
+def test_rows_about_what_another_table_leaves_out_are_counted_and_no_loss(tmp_path: Path) -> None:
+    write(tmp_path / "works.csv", [{"number": "1", "title": "Dawn", "kind": "painting"},
+                                   {"number": "2", "title": "Head", "kind": "bust"}])  # fmt: skip
+    write(tmp_path / "styles.csv", [{"work": work, "style": "Cubism"} for work in "1223"])
+    fact = {"relation": "hasStyle", "column": "style", "type": "style"}
+    things, reading = read(tmp_path, {
+        "works": {"file": "works.csv", "only": {"kind": ["painting"]}, "entity": WORKS},
+        "styles": {"file": "styles.csv", "entity": {"type": "artwork", "id": "work"}, "facts": [fact]},
+    })  # fmt: skip
+    assert [head for head, _, _ in facts(things)] == ["artwork:museum/1"]
+    assert dropped(reading) == [("artwork:museum/3", "unknown_id", "styles: no table tells of it")]
+    assert reading.observations.notes == ["rows that `only` leaves out, and rows about such: styles 2, works 1"]
 
 
 def test_a_limit_leaves_few_works_and_all_that_they_lead_to(tmp_path: Path) -> None:
@@ -268,6 +288,7 @@ def test_a_broken_table_is_refused(tmp_path: Path, body: bytes, said: str) -> No
     ("changes", "said"),
     [
         ({"file": "works.xlsx"}, "what is works.xlsx?"),
+        ({"file": "https://museum.example/works.csv"}, "name its host among the source's `endpoints`"),
         ({"facts": [{"relation": "r", "column": "c"}]}, "name either the `type`"),
         ({"facts": [{"relation": "r", "column": "c", "table": "people"}]}, "leads to table 'people'"),
         ({"entity": {"type": "artwork", "id": "number"}}, "no table with a `label` tells of any artwork"),
@@ -322,26 +343,91 @@ def test_a_picture_by_its_whole_address_is_asked_of_the_hosts_that_the_recipe_na
     assert [path for path in site.asked if path != "/robots.txt"] == ["/5.jpg"]
 
 
-def test_a_table_is_fetched_from_an_endpoint_and_kept_as_received(tmp_path: Path) -> None:
-    site = Site({"/data/works.csv": answer(b"number,title\n1,Dawn\n", Content_Type="text/csv")})
-    table = {"file": "data/works.csv", "endpoint": "site", "entity": WORKS}
+def encoded(kind: str, rows: list[dict[str, Any]]) -> bytes:
+    """Rows as a file of a kind."""
+    if kind in ("csv", "tsv"):
+        delimiter = {"csv": ",", "tsv": "\t"}[kind]
+        return "\n".join(delimiter.join(map(str, line)) for line in [rows[0], *(row.values() for row in rows)]).encode()
+    if kind == "parquet":
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows), buffer)
+        return buffer.getvalue()
+    return (json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows))).encode()
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet"])
+def test_a_table_is_fetched_from_an_endpoint_and_kept_as_received(tmp_path: Path, kind: str) -> None:
+    body = encoded(kind, [{"number": "1", "title": "Dawn"}])
+    site = Site({f"/data/works.{kind}": answer(body, Content_Type="application/octet-stream")})
+    table = {"file": f"data/works.{kind}", "endpoint": "site", "entity": WORKS}
     things, _ = read(tmp_path, {"works": table}, site)
     assert [thing.label for thing in things if isinstance(thing, Entity)] == ["Dawn"]
+    kept = Snapshot(tmp_path / "snapshot").get(f"site:data/works.{kind}")
+    assert kept is not None
+    assert kept.body == body
     with pytest.raises(DataError, match="answered with status 404"):
         read(tmp_path / "other", {"works": {**table, "file": "data/none.csv"}}, site)
 
 
-def test_a_graph_is_built_from_tables_by_a_recipe_alone(tmp_path: Path) -> None:
-    write(tmp_path / "works.csv", [
-        {"number": n, "title": f"Work {n}", "artist": f"Painter {n % 3}", "style": "Cubism", "year": 1900 + n}
+FACTS: dict[str, dict[str, Any]] = {
+    "isCreatedByArtist": {"column": "artist", "type": "artist"},
+    "hasStyle": {"column": "style", "type": "style"},
+    "isCreatedInYear": {"column": "year", "parse": "date"},
+}
+
+
+def built(folder: Path, *more: dict[str, Any], table: dict[str, Any] | None = None, **changes: Any) -> BuildReport:
+    """A graph of forty works in one table."""
+    write(folder / "works.csv", [
+        {"number": n, "title": f"Work {n}", "artist": f"Painter {n % 3}", "style": "Cubism", "year": 1900 + n,
+         "donor": "Ada Brill"}
         for n in range(40)
     ])  # fmt: skip
-    named = {"isCreatedByArtist": "artist", "hasStyle": "style"}
-    facts = [{"relation": relation, "column": kind, "type": kind} for relation, kind in named.items()]
-    facts.append({"relation": "isCreatedInYear", "column": "year", "parse": "date"})
-    options = {"tables": {"works": {"file": "works.csv", "entity": WORKS, "facts": facts}}}
-    recipe = write_recipe(
-        tmp_path, sources={"museum": {"use": "table", "options": options}}, cleaning=RECIPE["cleaning"]
-    )
-    manifest = build(Job(str(recipe), tmp_path / "w")).manifest
-    assert manifest["triples"]["kept"] == 120
+    facts = [*({"relation": relation, **column} for relation, column in FACTS.items()), *more]
+    works = {"file": "works.csv", "entity": WORKS, "facts": facts, **(table or {})}
+    sources = {"museum": {"use": "table", "options": {"tables": {"works": works}}}}
+    recipe = write_recipe(folder, **{"sources": sources, "cleaning": RECIPE["cleaning"], **changes})
+    return build(Job(str(recipe), folder / "w"))
+
+
+def test_a_graph_is_built_from_tables_by_a_recipe_alone(tmp_path: Path) -> None:
+    report = built(tmp_path)
+    assert report.manifest["triples"]["kept"] == 120
+    assert [finding.message for finding in report.findings] == ["museum: nobody reads works.donor"]
+    assert report.manifest["leftovers"] == {"museum": ["works.donor"]}
+
+
+def test_a_relation_and_a_type_of_ones_own_need_only_be_declared(tmp_path: Path) -> None:
+    given = {"relation": "wasGivenBy", "column": "donor", "type": "donor"}
+    types = {**RECIPE["types"], "donor": {"prompt": "a painting given by {}"}}
+    relations = {**RECIPE["relations"], "wasGivenBy": {"domain": "artwork", "range": "donor"}}
+    manifest = built(tmp_path, given, types=types, relations=relations).manifest
+    assert manifest["triples"]["kept"] == 160
+
+
+def test_what_the_recipe_expects_is_expected_of_tables(tmp_path: Path) -> None:
+    with pytest.raises(ExpectationError, match="hasStyle"):
+        built(tmp_path, expectations={"relations": {"hasStyle": {"min": 41}}})
+
+
+@pytest.mark.parametrize(
+    ("fact", "table", "said"),
+    [
+        ({"relation": "hasStile"}, {}, "works.facts.3.relation: unknown relation 'hasStile'; did you mean 'hasStyle'?"),
+        ({"type": "styel"}, {}, "works.facts.3.type: unknown type 'styel'; did you mean 'style'?"),
+        ({"type": "artist"}, {}, "works.facts.3: hasStyle leads to type 'style', and the values are of type 'artist'"),
+        ({"type": None, "parse": "date"}, {}, "works.facts.3: hasStyle leads to dates: say under `cleaning.bins`"),
+        ({"relation": "isPupilOf", "type": "artist"}, {}, "isPupilOf is said of type 'artist', and the rows are of"),
+        ({}, {"entity": {**WORKS, "type": "artworks"}}, "works.entity.type: unknown type 'artworks'; did you mean"),
+        ({}, {"endpoint": "site"}, "works.endpoint: unknown endpoint 'site'; known: none"),
+        ({}, {"entity": {**WORKS, "image": {"column": "p", "endpoint": "x"}}}, "image.endpoint: unknown endpoint 'x'"),
+    ],
+)
+def test_what_does_not_fit_the_recipe_is_told_before_anything_is_read(
+    tmp_path: Path, fact: dict[str, Any], table: dict[str, Any], said: str
+) -> None:
+    stated = {"relation": "hasStyle", "column": "style", "type": "style", **fact}
+    with pytest.raises(RecipeError, match=re.escape(said)) as told:
+        built(tmp_path, {key: value for key, value in stated.items() if value}, table=table)
+    assert str(told.value).startswith(f"{tmp_path / 'tiny.yaml'}: sources.museum.options: tables.works.")
+    assert not (tmp_path / "w").exists()

@@ -13,7 +13,7 @@ from mkg_builder import schema
 from mkg_builder.build import Job, build
 from mkg_builder.checks import check_release
 from mkg_builder.context import SnapshotContext
-from mkg_builder.errors import UpstreamError
+from mkg_builder.errors import UnknownNameError, UpstreamError
 from mkg_builder.graph import Entity, Triple
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
@@ -52,6 +52,17 @@ def test_a_record_becomes_an_artwork_and_its_facts(tmp_path: Path) -> None:
         ("isCreatedInYear", "date:1889"),
         ("isLocatedIn", "gallery:museum-of-modern-art-moma-new-york-city-ny-us"),
     ]
+
+
+def test_the_artists_that_a_recipe_names_are_walked_and_no_others(tmp_path: Path) -> None:
+    transport = site()
+    things = read(tmp_path / "one", transport, artists=["vincent-van-gogh"])
+    assert [path for path in transport.asked if "PaintingsByArtist" in path] == [listing("vincent-van-gogh")]
+    assert things == read(tmp_path / "all", site())  # the other has no works
+    assert not any(isinstance(t, Entity) and t.type == "artwork" for t in read(
+        tmp_path / "other", site(), artists=["a-nobody"]))  # fmt: skip
+    with pytest.raises(UnknownNameError, match="did you mean 'vincent-van-gogh'"):
+        read(tmp_path / "none", site(), artists=["vincent-vangogh"])
 
 
 def test_a_missing_size_falls_through_to_the_next(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Runs side by side: metrics with bootstrap confidence, per relation and per modality, beside published ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,20 @@ Interval = tuple[float, float]
 Row = tuple[str | int | float | None, ...]
 
 
+class Difference(NamedTuple):
+    """How far one run's MRR is from another's.
+
+    Attributes:
+        mrr: the second's less the first's.
+        interval: of it, over resampled questions.
+        queries: how many questions both are asked.
+    """
+
+    mrr: float
+    interval: Interval
+    queries: int
+
+
 @dataclass(frozen=True)
 class Compared:
     """One run of a comparison.
@@ -32,8 +46,8 @@ class Compared:
         name: its folder's name; the whole path where two runs share one.
         result: its metrics, per relation too, with what they depend on.
         interval: of its MRR, over resampled queries.
-        difference: of its MRR to the first run's, over the same resampled queries; None for the first, and where
-            the two answer different questions.
+        difference: of its MRR to the first run's, over the questions that both are asked; None for the first, and
+            where there are none.
         by_modality: None for a run of structural vectors alone.
         published: what a paper reports for its experiment, if it does under this protocol.
     """
@@ -41,7 +55,7 @@ class Compared:
     name: str
     result: EvaluationResult
     interval: Interval
-    difference: tuple[float, Interval] | None
+    difference: Difference | None
     by_modality: ByModality | None
     published: Published | None
 
@@ -50,7 +64,7 @@ class Compared:
         return {
             **self.result.about, **self.result.model.to_json(), "run": self.name, "mrr_interval": self.interval,
             "difference_to_first": None if self.difference is None
-            else {"mrr": self.difference[0], "interval": self.difference[1]},
+            else self.difference._asdict(),
             "by_modality": None if self.by_modality is None else self.by_modality.to_json(),
             "published": None if self.published is None else self.published.model_dump(),
         }  # fmt: skip
@@ -60,7 +74,8 @@ def compare_runs(runs: Sequence[Run], split: str, protocol: EvaluationProtocol, 
     """Evaluate runs under one protocol, beside each other.
 
     The intervals hold the middle 95 % of what 1,000 resamplings of the queries give; a difference is taken between
-    the same queries, so that what both runs find hard does not widen it.
+    the same questions, so that what both runs find hard does not widen it. Of runs on different data those are the
+    triples that both hold out, by name; each run ranks their answers among its own candidates.
 
     Args:
         runs: the first is what the others are compared with.
@@ -72,17 +87,16 @@ def compare_runs(runs: Sequence[Run], split: str, protocol: EvaluationProtocol, 
         RunError: the split of a run's data set is empty, or a run is damaged.
     """
     compared: list[Compared] = []
-    first: tuple[str, npt.NDArray[np.float64]] | None = None
+    first: tuple[Evaluator, npt.NDArray[np.float64]] | None = None
     for run in runs:
         evaluator, model = Evaluator(run.dataset, split, protocol), run.load_model()
         ranks = evaluator.rank(ModelScores(model, evaluator.entities()))
         values = Ranks.joined(ranks).by(protocol.ties).reciprocal().numpy()
-        asked = f"{run.dataset.content_sha256} {len(values)}"
-        first = first or (asked, values)
         difference = None
-        if compared and first[0] == asked:
-            gaps = values - first[1]
-            difference = float(gaps.mean()), interval_of_mean(gaps, seed)
+        if first is None:
+            first = evaluator, values
+        elif len(gaps := _gaps(first, (evaluator, values))):
+            difference = Difference(float(gaps.mean()), interval_of_mean(gaps, seed), len(gaps))
         published = run.experiment.published
         compared.append(Compared(
             _name(run, runs), describe(evaluator, ranks, run.experiment.training.seed),
@@ -91,6 +105,25 @@ def compare_runs(runs: Sequence[Run], split: str, protocol: EvaluationProtocol, 
             published if published and published.protocol == protocol.name and split == "test" else None,
         ))  # fmt: skip
     return compared
+
+
+def _gaps(
+    first: tuple[Evaluator, npt.NDArray[np.float64]], second: tuple[Evaluator, npt.NDArray[np.float64]]
+) -> npt.NDArray[np.float64]:
+    """Of each question that both are asked, by how much the second answers it better."""
+    if first[0].dataset.content_sha256 == second[0].dataset.content_sha256:
+        return second[1] - first[1]
+    known = dict(zip(_questions(first[0]), first[1].tolist(), strict=True))
+    pairs = zip(_questions(second[0]), second[1].tolist(), strict=True)
+    return np.array([value - known[question] for question, value in pairs if question in known], np.float64)
+
+
+def _questions(evaluator: Evaluator) -> Iterator[tuple[str, str, str, str]]:
+    """What is asked, by name, in the order of the ranks: the direction, the relation, the given end and the answer."""
+    names, relations = evaluator.dataset.entities, evaluator.dataset.relations
+    for group in evaluator.groups:
+        for given, answer in zip(group.anchors.tolist(), group.candidates[group.targets].tolist(), strict=True):
+            yield group.direction, relations[group.relation], names[given], names[answer]
 
 
 def _name(run: Run, runs: Sequence[Run]) -> str:
@@ -114,7 +147,9 @@ def rows(compared: Sequence[Compared]) -> list[Row]:
     found: list[Row] = []
     for one in compared:
         m, about = one.result.model.overall, one.result.about
-        gap = "" if one.difference is None else f"{one.difference[0]:+.3f} {_said(one.difference[1], '+.3f')}"
+        gap = "" if one.difference is None else f"{one.difference.mrr:+.3f} {_said(one.difference.interval, '+.3f')}"
+        if one.difference is not None and one.difference.queries < m.queries:
+            gap += f" on {one.difference.queries:,}"
         found.append((one.name, f"{about['dataset']['name']} {about['dataset']['version']}", about["seed"], m.queries,
                       m.mrr, _said(one.interval), m.hits_at_1, m.hits_at_3, m.hits_at_10, gap))  # fmt: skip
         if (p := one.published) is not None:

@@ -8,8 +8,10 @@ from typing_extensions import override
 
 from mkg_builder.errors import DataError, RecipeError, UnknownNameError
 from mkg_builder.graph import Dropped, Statement
+from mkg_builder.recipe import Recipe
 from mkg_builder.rows import CLOSED, RowFile, read_rows
-from mkg_builder.source import Request, Source, SourceContext, SourceOptions
+from mkg_builder.source import Misfit, Request, Source, SourceContext, SourceOptions
+from mkg_builder.sources.table_fit import misfits
 from mkg_builder.sources.table_options import ImageColumn, Table, TableOptions
 from mkg_builder.sources.table_statements import Scribe, Told, picture_key
 from mkg_builder.sources.table_values import read_lookup, read_values
@@ -23,6 +25,10 @@ class Tables(Source):
     """
 
     Options: ClassVar[type[SourceOptions]] = TableOptions
+
+    @override
+    def misfits(self, recipe: Recipe, name: str) -> Iterator[Misfit]:
+        return misfits(self.options.tables, recipe, name)
 
     @override
     def fetch(self, context: SourceContext) -> None:
@@ -42,7 +48,7 @@ class Tables(Source):
 
     def _fetch_pictures(self, context: SourceContext, name: str, column: ImageColumn, told: Told) -> None:
         wanted: dict[str, Request] = {}
-        for scribe in self._rows(context, name):
+        for scribe in self._rows(context, name, told):
             thing = scribe.thing()
             if thing is None or told.label(scribe.table.entity.type, thing) is None:
                 continue
@@ -63,7 +69,7 @@ class Tables(Source):
         told = Told(self.options.tables)
         yield from self._things(context, told)
         for name, table in told.tables.items():
-            for scribe in self._rows(context, name, report=True):
+            for scribe in self._rows(context, name, told, report=True):
                 thing = scribe.thing()
                 label = told.label(table.entity.type, thing) if thing is not None else None
                 if thing is not None and label is not None:
@@ -72,8 +78,13 @@ class Tables(Source):
                     yield from scribe.facts(thing, told)
                 elif thing is None and table.entity.label is None:
                     context.drop(scribe.without(table.entity.id, thing))
+                elif thing in told.passed_over:
+                    told.left_out[name] += 1
                 elif thing is not None and table.entity.label is None:
                     context.drop(Dropped(thing, "unknown_id", f"{name}: no table tells of it"))
+        if told.left_out:
+            counts = ", ".join(f"{name} {count:,}" for name, count in sorted(told.left_out.items()))
+            context.note(f"rows that `only` leaves out, and rows about such: {counts}")
 
     def _things(self, context: SourceContext, told: Told) -> Iterator[Statement]:
         """The entities that the tables tell of; of a row that lacks an id or a label only why."""
@@ -83,7 +94,7 @@ class Tables(Source):
                 continue
             known = told.labels.setdefault(name, {})
             most = None if name in led_to else context.limit
-            for scribe in self._rows(context, name):
+            for scribe in self._rows(context, name, told):
                 thing, label = scribe.thing(), scribe.one(table.entity.label)
                 if thing is None or label is None:
                     context.drop(scribe.without(table.entity.label if thing else table.entity.id, thing))
@@ -92,8 +103,8 @@ class Tables(Source):
                         context.drop(Dropped(thing, "repeated_id", f"{name}: another row calls it {label!r}"))
                     yield scribe.entity(thing, known[thing])
 
-    def _rows(self, context: SourceContext, name: str, report: bool = False) -> Iterator[Scribe]:
-        """The rows that are asked for.
+    def _rows(self, context: SourceContext, name: str, told: Told, report: bool = False) -> Iterator[Scribe]:
+        """The rows that are asked for; the others are counted in a report, before it their ids are kept.
 
         Raises:
             DataError: the file is not there, or has no column of a name that the recipe maps.
@@ -101,23 +112,25 @@ class Tables(Source):
         table: Table = self.options.tables[name]
         path = _kept(context, table.file, table.endpoint)
         lookups = {file: read_lookup(_kept(context, file, None).read_bytes(), file) for file in _lookup_files(table)}
-        seen, passed_over = set[str](), 0
+        seen = set[str]()
         file = RowFile(path, table.file, table.kind(), table.delimiter, table.quoted, frozenset(table.used()))
         for place, (_, row) in enumerate(read_rows(file)):
             seen |= row.keys()
             if place == 0 and table.kind() in CLOSED:
                 _require_columns(table, seen)
+            scribe = Scribe(context, name, table, row, lookups)
             if all(set(row.get(column, ())) & set(values) for column, values in table.only.items()):
-                yield Scribe(context, name, table, row, lookups)
-            else:
-                passed_over += 1
+                yield scribe
+                continue
+            if report:
+                told.left_out[name] += 1
+            elif (thing := scribe.thing()) is not None:
+                told.passed_over.add(thing)
         if seen:
             _require_columns(table, seen)
         if report:
             for column in sorted(seen - _accounted_for(table)):
                 context.leftover(f"{name}.{column}")
-            if passed_over:
-                context.note(f"{name}: {passed_over:,} rows are not among what `only` asks for")
 
 
 def _require_columns(table: Table, seen: set[str]) -> None:

@@ -136,6 +136,16 @@ class Table(Strict):
     literals: dict[Name, Column] = {}
     ignore: list[str] = []
 
+    @field_validator("file")
+    @classmethod
+    def _no_address(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError(
+                f"{value!r} is an address: name its host among the source's `endpoints` "
+                "(endpoints: {museum: https://museum.example}) and write `endpoint: museum` and the path as `file`"
+            )
+        return value
+
     @model_validator(mode="after")
     def _of_a_known_format(self) -> "Table":
         if self.format is None and self.kind() not in KINDS:

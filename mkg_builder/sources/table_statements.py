@@ -1,5 +1,6 @@
 """What one row of a table states: an entity, its facts, its literals; what cannot be read is written down."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -17,10 +18,17 @@ SIGNATURE = 100
 
 @dataclass
 class Told:
-    """What was told so far: the label of each thing by table and id, and every attribute."""
+    """What was told so far: the label of each thing by table and id, and every attribute.
+
+    Attributes:
+        passed_over: the ids of rows that `only` leaves out of the tables that tell of things.
+        left_out: by table, how many rows `only` leaves out, and how many are about such.
+    """
 
     tables: Mapping[str, Table]
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    passed_over: set[str] = field(default_factory=set)
+    left_out: Counter[str] = field(default_factory=Counter)
     attributes: set[str] = field(default_factory=set)
 
     def label(self, kind: str, thing: str) -> str | None:

@@ -138,4 +138,5 @@ def compare(
         terminal.show_table("MRR by the modalities of the entity that is asked about", ("it has", "queries", *names),
                             modalities)  # fmt: skip
     if not quiet:
-        terminal.note(f"{said(found[0].result)}; intervals: 1,000 resamplings of the queries, seed {seed}")
+        terminal.note(f"{said(found[0].result)}; intervals: 1,000 resamplings of the queries, seed {seed}; "
+                      "a difference is over the questions that both runs are asked")  # fmt: skip
