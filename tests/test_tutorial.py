@@ -134,7 +134,7 @@ def test_step_three_builds_trains_and_compares_with_and_without_the_museum(tmp_p
     rows = {name: [cell.strip() for cell in line.split("│")] for line in walk.said.splitlines()
             for name in ("few-1.0.0", "few-museum-2.0.0") if line.startswith(f"│ {name} ")}  # fmt: skip
     without, within = rows["few-1.0.0"], rows["few-museum-2.0.0"]
-    assert (without[2], within[2]) == ("few 1.0.0", "few-museum 1.1.0")
+    assert (without[2], within[2]) == ("few 1.0.0", "few-museum 2.0.0")
     assert within[-2].endswith(f" on {without[4]}")
     assert int(within[4]) > int(without[4])
 
