@@ -180,7 +180,8 @@ def test_a_long_check_shows_how_far_it_is_unless_quiet(demo_release: Path) -> No
 
 
 COMPLETIONS = [
-    ("mkgb", "bu", "build"), ("mkgb", "build wikiart-v", "wikiart-v1 wikiart-v2"), ("mkgb", "check --q", "--quiet"),
+    ("mkgb", "bu", "build"), ("mkgb", "build wikiart-v", "wikiart-v1 wikiart-v2 wikiart-v2-museum"),
+    ("mkgb", "check --q", "--quiet"),
     ("vlkge", "zero", "zero-shot"), ("vlkge", "train --experiment wn9-img-complex-m", "wn9-img-complex-minilm"),
 ]  # fmt: skip
 
