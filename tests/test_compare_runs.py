@@ -82,6 +82,9 @@ def test_runs_on_other_data_differ_by_the_questions_that_both_are_asked(runs: li
     gaps = [own[question] - theirs[question] for question in own.keys() & theirs.keys()]
     assert second.difference.mrr == pytest.approx(np.mean(gaps))
     assert rows(found)[-1][-1].endswith(f" on {len(asked)}")
+    both = own.keys() & theirs.keys()
+    means = [np.mean([answers[question] for question in both]) for answers in (theirs, own)]
+    assert relation_rows(found) == [("by", len(asked), pytest.approx(means[0]), pytest.approx(means[1]))]
 
 
 def reciprocals(run: Run) -> dict[Fact, float]:

@@ -1,7 +1,9 @@
 """Runs side by side: metrics with bootstrap confidence, per relation and per modality, beside published ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,9 @@ AT_ONCE = 2**23
 
 Interval = tuple[float, float]
 Row = tuple[str | int | float | None, ...]
+Values = npt.NDArray[np.float64]
+"""Of each question in its order, the reciprocal of the answer's rank."""
+PerRelation = Mapping[str, tuple[int, float]]
 
 
 class Difference(NamedTuple):
@@ -48,6 +53,8 @@ class Compared:
         interval: of its MRR, over resampled queries.
         difference: of its MRR to the first run's, over the questions that both are asked; None for the first, and
             where there are none.
+        relations: relation -> how many questions all runs are asked, and this one's MRR on them; all of its own where
+            they are asked nothing in common.
         by_modality: None for a run of structural vectors alone.
         published: what a paper reports for its experiment, if it does under this protocol.
     """
@@ -56,6 +63,7 @@ class Compared:
     result: EvaluationResult
     interval: Interval
     difference: Difference | None
+    relations: PerRelation
     by_modality: ByModality | None
     published: Published | None
 
@@ -65,6 +73,7 @@ class Compared:
             **self.result.about, **self.result.model.to_json(), "run": self.name, "mrr_interval": self.interval,
             "difference_to_first": None if self.difference is None
             else self.difference._asdict(),
+            "shared": {name: {"queries": queries, "mrr": mrr} for name, (queries, mrr) in self.relations.items()},
             "by_modality": None if self.by_modality is None else self.by_modality.to_json(),
             "published": None if self.published is None else self.published.model_dump(),
         }  # fmt: skip
@@ -87,35 +96,50 @@ def compare_runs(runs: Sequence[Run], split: str, protocol: EvaluationProtocol, 
         RunError: the split of a run's data set is empty, or a run is damaged.
     """
     compared: list[Compared] = []
-    first: tuple[Evaluator, npt.NDArray[np.float64]] | None = None
+    answered: list[tuple[Evaluator, Values]] = []
     for run in runs:
         evaluator, model = Evaluator(run.dataset, split, protocol), run.load_model()
         ranks = evaluator.rank(ModelScores(model, evaluator.entities()))
         values = Ranks.joined(ranks).by(protocol.ties).reciprocal().numpy()
         difference = None
-        if first is None:
-            first = evaluator, values
-        elif len(gaps := _gaps(first, (evaluator, values))):
+        if answered and len(gaps := _gaps(answered[0], (evaluator, values))):
             difference = Difference(float(gaps.mean()), interval_of_mean(gaps, seed), len(gaps))
+        answered.append((evaluator, values))
         published = run.experiment.published
+        result = describe(evaluator, ranks, run.experiment.training.seed)
         compared.append(Compared(
-            _name(run, runs), describe(evaluator, ranks, run.experiment.training.seed),
-            interval_of_mean(values, seed), difference,
+            _name(run, runs), result, interval_of_mean(values, seed), difference,
+            {name: (found.queries, found.mrr) for name, found in result.model.relations.items()},
             evaluate_by_modality(model, evaluator) if set(model.real.modalities) - {STRUCTURAL} else None,
             published if published and published.protocol == protocol.name and split == "test" else None,
         ))  # fmt: skip
-    return compared
+    shared = _per_relation(answered)
+    return [replace(one, relations=table) for one, table in zip(compared, shared, strict=True)] if shared else compared
 
 
-def _gaps(
-    first: tuple[Evaluator, npt.NDArray[np.float64]], second: tuple[Evaluator, npt.NDArray[np.float64]]
-) -> npt.NDArray[np.float64]:
+def _gaps(first: tuple[Evaluator, Values], second: tuple[Evaluator, Values]) -> Values:
     """Of each question that both are asked, by how much the second answers it better."""
     if first[0].dataset.content_sha256 == second[0].dataset.content_sha256:
         return second[1] - first[1]
-    known = dict(zip(_questions(first[0]), first[1].tolist(), strict=True))
-    pairs = zip(_questions(second[0]), second[1].tolist(), strict=True)
-    return np.array([value - known[question] for question, value in pairs if question in known], np.float64)
+    known, own = (dict(zip(_questions(one), values.tolist(), strict=True)) for one, values in (first, second))
+    return np.array([value - known[question] for question, value in own.items() if question in known], np.float64)
+
+
+def _per_relation(answered: Sequence[tuple[Evaluator, Values]]) -> list[PerRelation]:
+    """Of runs on different graphs, the MRR per relation over the questions that all are asked; empty without such."""
+    if len({evaluator.dataset.content_sha256 for evaluator, _ in answered}) == 1:
+        return []
+    known = [dict(zip(_questions(evaluator), values.tolist(), strict=True)) for evaluator, values in answered]
+    common = sorted(set.intersection(*map(set, known)), key=itemgetter(1, 2, 3, 0))
+    parts = [(relation, list(asked)) for relation, asked in groupby(common, key=itemgetter(1))]
+    return (
+        [
+            {relation: (len(asked), float(np.mean([own[q] for q in asked]))) for relation, asked in parts}
+            for own in known
+        ]
+        if parts
+        else []
+    )
 
 
 def _questions(evaluator: Evaluator) -> Iterator[tuple[str, str, str, str]]:
@@ -159,8 +183,8 @@ def rows(compared: Sequence[Compared]) -> list[Row]:
 
 
 def relation_rows(compared: Sequence[Compared]) -> list[Row]:
-    """A row per relation that any run was asked for: queries, and the MRR of each run."""
-    return _beside([{name: (m.queries, m.mrr) for name, m in one.result.model.relations.items()} for one in compared])
+    """A row per relation that is asked for: how many questions, and the MRR of each run on them."""
+    return _beside([one.relations for one in compared])
 
 
 def modality_rows(compared: Sequence[Compared]) -> list[Row]:

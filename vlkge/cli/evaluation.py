@@ -139,4 +139,5 @@ def compare(
                             modalities)  # fmt: skip
     if not quiet:
         terminal.note(f"{said(found[0].result)}; intervals: 1,000 resamplings of the queries, seed {seed}; "
-                      "a difference is over the questions that both runs are asked")  # fmt: skip
+                      "of runs on different graphs, a difference is over the questions that both are asked, and "
+                      "MRR per relation over those that all are")  # fmt: skip
