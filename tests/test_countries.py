@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mkg_builder.countries import ByCountry, Home, Stray, count_by_country, home
+from mkg_builder.countries import LOOKED_AT, ByCountry, Home, Stray, count_by_country, home
 from mkg_builder.report import take_census
 from tests.planting import rewrite, rows
 from tests.tiny_release import Fact, write_tiny_release
@@ -85,6 +85,9 @@ def test_a_relation_is_told_by_its_frequent_tails_and_counted_by_all(tmp_path: P
     assert counted(tmp_path / "few", [*often, *rare]) == []
     [found] = counted(tmp_path / "many", [*often, *rare[:8]])
     assert (sum(found.countries.values()), len(found.strays)) == (30, 8)
+    halls = [(f"artwork:{i}", "isIn", f"hall:{i}, {('peru', 'chad')[i % 2]}") for i in range(LOOKED_AT + 50)]
+    [found] = counted(tmp_path / "halls", halls)
+    assert found.countries == {"PE": LOOKED_AT // 2 + 25, "TD": LOOKED_AT // 2 + 25}
 
 
 TAILS = ("country:peru", "country:chad", "country:prussia", "country:germany", "country:soviet-union", "country:utopia")
