@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mkg_builder import schema
+from mkg_builder.ordering import sorted_by
 from mkg_builder.progress import watched
 
 HASHED_AT_ONCE = 200_000
@@ -31,12 +32,13 @@ def _content_sha256(table: str, column: Callable[[str], pa.ChunkedArray]) -> str
     names = _cells(schema.TABLES[table])
     cells, codes = zip(*(_encoded(column(name)) for name in names), strict=True)
     digest = hashlib.sha256(f"{table}({','.join(names)})\n".encode())
-    order = np.lexsort(codes[::-1])
+    order = sorted_by(*codes)
     for start in range(0, len(order), HASHED_AT_ONCE):
         chosen = order[start : start + HASHED_AT_ONCE]
         columns = [known.take(pa.array(code[chosen])) for known, code in zip(cells, codes, strict=True)]
         lines = pc.binary_join_element_wise(*columns, pa.scalar(b"", pa.large_binary()))
-        digest.update(b"".join(lines.to_pylist()))
+        length = pc.sum(pc.binary_length(lines)).as_py()
+        digest.update(memoryview(lines.buffers()[2])[:length])  # the lines one after another
     return digest.hexdigest()
 
 

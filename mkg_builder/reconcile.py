@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from mkg_builder.dates import bounds, period
 from mkg_builder.facts import Facts
 from mkg_builder.graph import SPLITS, Entity, Triple, entity_type, merge_entities
+from mkg_builder.ordering import sorted_by
 from mkg_builder.places import country_id, country_name, country_of, is_country_code, refusal
 from mkg_builder.recipe import BinRule, CleaningRecipe, Recipe
 from mkg_builder.triples import Triples
@@ -108,9 +109,8 @@ def resolve_conflicts(facts: Facts, recipe: Recipe) -> Facts:
     triples, prefer = facts.triples, recipe.cleaning.prefer
     rank = np.array([prefer.index(name) if name in prefer else len(prefer) for name in triples.sources], np.int32)
     places = np.flatnonzero(triples.of_relation(functional))
-    order = np.lexsort((triples.tail[places], triples.source[places], rank[triples.source[places]],
-                        triples.relation[places], triples.head[places]))  # fmt: skip
-    places = places[order]
+    some = triples.where(places)
+    places = places[sorted_by(some.head, some.relation, rank[some.source], some.source, some.tail)]
     kept: dict[tuple[int, int], int] = {}
     doomed, agreeing, against = np.zeros(len(triples), bool), np.zeros(len(triples), bool), {}
     for place in places.tolist():

@@ -11,6 +11,7 @@ from mkg_builder.errors import DataError
 from mkg_builder.facts import Facts
 from mkg_builder.graph import SPLITS, Entity
 from mkg_builder.names import slug
+from mkg_builder.ordering import sorted_by
 from mkg_builder.recipe import SplitRecipe
 from mkg_builder.triples import NO_SPLIT, Triples
 from mkg_builder.unions import clusters
@@ -125,7 +126,7 @@ def _group_rest(facts: Facts, sides: Sides, policy: SplitRecipe) -> tuple[Facts,
 def _stated_once(facts: Facts, sides: Sides) -> tuple[Facts, Sides]:
     """Of equal facts the least held out stays, so that none is held out that training states."""
     keys = facts.triples.keys()
-    order = np.lexsort((facts.triples.source, sides, keys))
+    order = sorted_by(keys, sides, facts.triples.source)
     repeated = np.zeros(len(keys), bool)
     repeated[order[1:]] = keys[order[1:]] == keys[order[:-1]]
     return facts.taking(repeated, "duplicate"), sides[~repeated]

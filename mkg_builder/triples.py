@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mkg_builder.graph import SPLITS, Triple, entity_type
+from mkg_builder.ordering import sorted_by
 
 Codes = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
@@ -102,7 +103,7 @@ class Triples:
 
     def order(self, *last: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
         """The indices that sort the facts by head, relation, tail, source, and last by what else is given."""
-        return np.lexsort((*last, self.source, self.tail, self.relation, self.head))
+        return sorted_by(self.head, self.relation, self.tail, self.source, *last)
 
     def keys(self) -> npt.NDArray[np.int64]:
         """One integer per fact, equal where head, relation and tail are; ordered as they are."""
@@ -185,11 +186,14 @@ class TriplesBuilder:
     def _take(self) -> None:
         """Number the facts that wait, column by column, which is several times quicker than one by one."""
         ids, relations, sources, waiting = self._ids, self._relations, self._sources, self._waiting
-        self._head.extend([ids[triple.head] for triple in waiting])
-        self._relation.extend([relations[triple.relation] for triple in waiting])
-        self._tail.extend([ids[triple.tail] for triple in waiting])
-        self._source.extend([sources[triple.source] for triple in waiting])
-        self._split.extend([_SPLIT_CODES[triple.split] for triple in waiting])
+        if not waiting:
+            return
+        head, relation, tail, source, split = zip(*waiting, strict=True)
+        self._head.extend(map(ids.__getitem__, head))
+        self._relation.extend(map(relations.__getitem__, relation))
+        self._tail.extend(map(ids.__getitem__, tail))
+        self._source.extend(map(sources.__getitem__, source))
+        self._split.extend(map(_SPLIT_CODES.__getitem__, split))
         waiting.clear()
 
     def triples(self) -> Triples:

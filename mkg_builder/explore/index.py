@@ -20,6 +20,7 @@ from mkg_builder.durable import file_sha256
 from mkg_builder.errors import UnknownNameError
 from mkg_builder.graph import SPLITS
 from mkg_builder.names import label_key
+from mkg_builder.ordering import sorted_by
 from mkg_builder.progress import watched
 
 VERSION = 1
@@ -209,7 +210,7 @@ def _fill(database: sqlite3.Connection, release: Path) -> None:
         _insert(database, "entity", [row[:-1] for row in rows])
         _insert(database, "search (rowid, words, type)", [(row[0], row[-1], label_key(row[2])) for row in rows])
     head, tail = numbers[head], numbers[tail]
-    order = np.lexsort((tail, relation, head))
+    order = sorted_by(head, relation, tail)
     for start in watched("facts", range(0, len(order), AT_ONCE)):
         part = order[start : start + AT_ONCE]
         columns = (column[part].tolist() for column in (head, relation, tail, source, split))
