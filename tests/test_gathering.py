@@ -205,10 +205,12 @@ def test_a_label_is_read_where_the_graph_has_nothing_else_of_its_type_read(
 ) -> None:
     was, given = room.run.dataset, {"artist:painter-00": "Painter 00", "artist:painter-01": other}
     texts = tuple(given.get(name, text) for name, text in zip(was.entities, was.texts, strict=True))
-    table = write(tmp_path / "artists.csv", "id,label", [("artist:jane", "Jane Doe")])
+    rows = [("artist:jane", "Jane Doe", ""), ("artist:john", "John Roe", "a miniaturist")]
+    table = write(tmp_path / "artists.csv", "id,label,text", rows)
     grown, _, _ = gather(replace(was, texts=texts), {}, Loose(entities=[table]), quiet)
-    place = grown.entities.index("artist:jane")
-    assert (grown.labels[place], grown.texts[place]) == ("Jane Doe", "Jane Doe" if read else None)
+    jane, john = (grown.entities.index(name) for name in ("artist:jane", "artist:john"))
+    assert (grown.labels[jane], grown.texts[jane]) == ("Jane Doe", "Jane Doe" if read else None)
+    assert (grown.labels[john], grown.texts[john]) == ("John Roe", "a miniaturist")
 
 
 def test_ties_of_the_official_order_are_broken_as_before_and_the_new_come_last(room: Room, tmp_path: Path) -> None:
