@@ -32,6 +32,9 @@ FIRST_ID = 100_000
 FAR = 30.0
 """Seconds that the clock does not jump while somebody may still be at work; to ask each time would take hours."""
 
+STANDS = 10.0
+"""Seconds of real time that the clock waits for a thread that is to act before time goes on; it may lack a core."""
+
 Content = tuple[int, str, bytes]
 """Status, media type, body."""
 
@@ -57,27 +60,35 @@ class VirtualClock(Clock):
 
     @override
     def sleep(self, seconds: float) -> None:
-        self.sleep_and_hold(seconds, hold=0.0)
+        """Sleep; who sleeps for no time has just been allowed to ask, and the clock stands until it has asked."""
+        self.sleep_and_hold(seconds, hold=0.0 if seconds > 0 else STANDS)
 
     def sleep_and_hold(self, seconds: float, hold: float) -> None:
         """Sleep, and then hold the clock until this thread sleeps again, so many seconds of real time at most."""
         super().sleep(0)
-        self._held.pop(threading.get_ident(), None)
-        if seconds <= 0:
-            return
+        thread = threading.get_ident()
         with self._lock:
+            self._held.pop(thread, None)
+            if seconds <= 0:
+                self._held[thread] = time.monotonic() + hold
+                return
             mine = (self._time + seconds, next(self._numbers), threading.Event())
             heapq.heappush(self._sleepers, mine)
             self._sleepers[0][2].set()
-        while True:
-            mine[2].wait()
-            while max(self._held.copy().values(), default=0.0) > time.monotonic():
-                time.sleep(0.0002)
-            if mine[0] - self._time > FAR:
-                time.sleep(0.005)  # whoever is awake, and has to do with an earlier moment, comes first
-            with self._lock:
+        while not self._wakes(mine, hold):
+            pass
+        super().sleep(0)
+
+    def _wakes(self, mine: tuple[float, int, threading.Event], hold: float) -> bool:
+        """Wait for the turn to wake; False where the clock was held, or somebody is to wake before."""
+        mine[2].wait()
+        if mine[0] - self._time > FAR:
+            time.sleep(0.005)  # whoever is awake, and has to do with an earlier moment, comes first
+        with self._lock:
+            held = max(self._held.values(), default=0.0) > time.monotonic()
+            first = self._sleepers[0]
+            if not held:
                 mine[2].clear()
-                first = self._sleepers[0]
                 if first is mine:
                     heapq.heappop(self._sleepers)
                     self._time = max(self._time, mine[0])
@@ -85,9 +96,9 @@ class VirtualClock(Clock):
                         self._held[threading.get_ident()] = time.monotonic() + hold
                 if self._sleepers:
                     self._sleepers[0][2].set()
-            if first is mine:
-                break
-        super().sleep(0)
+        if held:
+            time.sleep(0.0002)
+        return not held and first is mine
 
 
 class Site:
@@ -207,7 +218,7 @@ class Transport(BaseAdapter):
         address = request.path_url
         line = f"{sent:.6f} {arrived:.6f} {sent + delay:.6f} {parts.netloc} {outcome} {address}\n"
         os.write(self._log, line.encode())
-        clock.sleep_and_hold(sent + delay - arrived, hold=10.0 if fault else 0.0)
+        clock.sleep_and_hold(sent + delay - arrived, hold=STANDS if fault else 0.0)
         if fault:
             self._attempts[url] = attempt + 1
         return self._reply(request, fault, wait)
