@@ -25,8 +25,8 @@ MKG_BUILDER = (
     "sources", "testing", "context", "picture_pool", "picture_worker", "http", "robots", "throttle", "replies",
     "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "layers", "strict", "content",
     "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "remote", "markdown", "page",
-    "terminal", "registry", "rows", "places", "tables", "names", "dates", "durable", "ordering", "addresses", "clock", "progress",
-    "redaction", "errors",
+    "terminal", "registry", "rows", "places", "tables", "names", "dates", "durable", "ordering", "addresses", "clock",
+    "progress", "redaction", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
@@ -42,8 +42,8 @@ VLKGE = (
 )  # fmt: skip
 
 COMMON_FLOOR = {
-    "durable", "errors", "markdown", "names", "ordering", "page", "picture", "progress", "registry", "remote", "rows", "schema",
-    "strict", "terminal",
+    "durable", "errors", "markdown", "names", "ordering", "page", "picture", "progress", "registry", "remote", "rows",
+    "schema", "strict", "terminal",
 }  # fmt: skip
 """What vlkge may use of mkg_builder."""
 
