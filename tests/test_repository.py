@@ -42,8 +42,8 @@ VLKGE = (
 )  # fmt: skip
 
 COMMON_FLOOR = {
-    "durable", "errors", "markdown", "names", "ordering", "page", "picture", "progress", "registry", "remote", "rows",
-    "schema", "strict", "terminal",
+    "durable", "errors", "markdown", "names", "page", "picture", "progress", "registry", "remote", "rows", "schema",
+    "strict", "terminal",
 }  # fmt: skip
 """What vlkge may use of mkg_builder."""
 

@@ -9,7 +9,6 @@ import torch
 
 from mkg_builder.durable import file_sha256
 from mkg_builder.errors import UsageError
-from mkg_builder.ordering import sorted_by
 from vlkge.dataset import Dataset
 from vlkge.encode import sentences_for
 from vlkge.encoders import Modality, Vectors, encode_texts, restore_encoder
@@ -128,7 +127,7 @@ def _join(dataset: Dataset, new: Mapping[str, Newcomer], rows: Sequence[TripleRo
         moved = torch.stack([places[was[:, 0]], was[:, 1], places[was[:, 2]]], dim=1)
         more = [[place[r.head], dataset.relation_index(r.relation), place[r.tail]] for r in rows if r.split == split]
         whole = torch.cat([moved, torch.tensor(more, dtype=torch.int64).reshape(-1, 3)])
-        order = torch.from_numpy(sorted_by(*whole.numpy().T))  # by head, relation, tail, as in a release
+        order = torch.from_numpy(np.lexsort(whole.numpy().T[::-1]))  # by head, relation, tail, as in a release
         triples[split] = whole[order]
     ties = dataset.tie_order
     if ties is not None:  # who is new comes after who was there
