@@ -164,16 +164,20 @@ def test_the_explorer_asks_nobody_else(browser: Any, demo: str) -> None:
 
 def test_the_keyboard_alone_finds_a_painter_and_goes_on(browser: Any, demo: str) -> None:
     from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.expected_conditions import presence_of_element_located, url_contains
+    from selenium.webdriver.support.wait import WebDriverWait
 
+    wait = WebDriverWait(browser, 20)  # a key is sent before the page that it leads to is there
     browser.get(demo)
     browser.switch_to.active_element.send_keys("manet edou", Keys.ENTER)
-    first = browser.find_element("css selector", ".hits a")
+    first = wait.until(presence_of_element_located(("css selector", ".hits a")))
     for _ in range(30):
         if browser.switch_to.active_element == first:
             break
         browser.switch_to.active_element.send_keys(Keys.TAB)
     browser.switch_to.active_element.send_keys(Keys.ENTER)
-    assert browser.find_element("tag name", "h1").text == "Édouard Manet"
+    wait.until(url_contains("/entity"))
+    assert wait.until(presence_of_element_located(("tag name", "h1"))).text == "Édouard Manet"
 
 
 @pytest.mark.parametrize("path", ["", "search?q=manet", "entity?id=artist:edouard-manet"])
