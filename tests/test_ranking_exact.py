@@ -109,6 +109,7 @@ def test_no_size_of_a_block_changes_a_rank(scorer: str, monkeypatch) -> None:
     expected = ranked(model, dataset)
     monkeypatch.setattr("vlkge.queries.COLUMNS_AT_ONCE", 10)
     monkeypatch.setattr("vlkge.counting.COLUMNS_AT_ONCE", 10)
+    monkeypatch.setattr("vlkge.counting.WORTH_COMPILING", 0)
     monkeypatch.setattr("vlkge.keys.PAIR_VALUES", 100)
     monkeypatch.setattr("vlkge.comparisons.PAIR_VALUES", 100)
     for at_once in (1, 70, 10**6):

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vlkge.keys import Buffer, ExactKeys, Keys, Pairs
+from vlkge.compiled import Array, Part, array, compiled, in_threads
+from vlkge.keys import ExactKeys, Keys, Pairs
 from vlkge.queries import COLUMNS_AT_ONCE, Batch
 from vlkge.ranking import Ranks
+
+WORTH_COMPILING = 2**20
+"""From so many keys in a block on they are counted by a compiled loop, which takes about 0.3 s to compile."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,7 @@ class _Targets:
 
 
 class Counter:
-    """Counts in buffers that are used again.
-
-    The outcomes of a comparison are written as floats and summed by a product with ones: with bool
-    values and sums of integers, counting takes about as long as scoring.
+    """Counts block by block.
 
     Args:
         device: where the keys are.
@@ -36,7 +37,6 @@ class Counter:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._over, self._band = Buffer(device), Buffer(device)
 
     def rank(self, keys: Keys, batch: Batch) -> Ranks:
         """The rank of each target of a batch, whose rows are those of the keys.
@@ -55,38 +55,63 @@ class Counter:
             # NaN is neither over nor under anything
             block[batch.known_rows[here], batch.known_columns[here] - start] = torch.nan
             for places in torch.split(torch.arange(len(exact), device=self.device), batch.height):
-                values = block if batch.height == len(exact) else block[batch.rows[places]]
-                part = targets.at(places)
-                totals[:, places] += self._count(values, part, keys, batch.order, start)
+                totals[:, places] += _count(block, targets.at(places), keys, batch.order, start)
         over, tied, earlier = totals.cpu()
         return Ranks(over + 1, over + tied + 1, over + earlier + 1, batch.competing.cpu())
 
-    def _count(self, values: Tensor, targets: _Targets, keys: Keys, order: Tensor, start: int) -> Tensor:
-        """How many candidates [3, q] are over the targets, tie with them, and do so standing before them."""
-        over, band = (buffer.shaped(*values.shape) for buffer in (self._over, self._band))
-        torch.gt(values, targets.high[:, None], out=over)
-        torch.ge(values, targets.low[:, None], out=band)
-        own = ((targets.columns >= start) & (targets.columns < start + values.shape[1])).nonzero()[:, 0]
-        over[own, targets.columns[own] - start] = 0.0
-        band[own, targets.columns[own] - start] = 0.0
-        ones = over.new_ones(values.shape[1])
-        counts = torch.zeros(3, len(values), dtype=torch.int64, device=values.device)
-        counts[0] = torch.mv(over, ones)
-        near = (torch.mv(band, ones) > counts[0]).nonzero()[:, 0]
-        if not len(near):
-            return counts
-        between = band.sub_(over) if len(near) == len(values) else band[near].sub_(over[near])
-        if isinstance(keys, ExactKeys):
-            earlier = order[start : start + values.shape[1]] < order[targets.columns[near], None]
-            counts[1, near] = torch.mv(between, ones).long()
-            counts[2, near] = torch.mv(between.mul_(earlier), ones).long()
-            return counts
-        rows, columns = between.nonzero().unbind(1)
-        rows = near[rows]
-        found = values[rows, columns]
-        mine, columns = targets.at(rows), columns + start
-        signs = keys.settle(Pairs(mine.rows, columns, found, mine.columns, mine.keys))
-        earlier = (signs == 0) & (order[columns] < order[mine.columns])
-        for count, true in zip(counts, (signs > 0, signs == 0, earlier), strict=True):
-            count.index_add_(0, rows, true.long())
+
+def _count(block: Tensor, targets: _Targets, keys: Keys, order: Tensor, start: int) -> Tensor:
+    """How many candidates [3, q] of a block are over the targets, tie with them, and do so standing before them."""
+    width = block.shape[1]
+    over, within = _compare(block, targets)
+    counts = torch.stack([over, torch.zeros_like(over), torch.zeros_like(over)])
+    near = (within > over).nonzero()[:, 0]
+    if not len(near):
         return counts
+    mine = targets.at(near)
+    values = block[mine.rows]
+    between = (values >= mine.low[:, None]) & (values <= mine.high[:, None])
+    # a target is no rival of its own, whether or not it is among the known answers
+    between &= mine.columns[:, None] != torch.arange(start, start + width, device=block.device)
+    if isinstance(keys, ExactKeys):
+        counts[1, near] = _sum(between)
+        counts[2, near] = _sum(between & (order[start : start + width] < order[mine.columns, None]))
+        return counts
+    rows, columns = between.nonzero().unbind(1)
+    found, columns = values[rows, columns], columns + start
+    mine = mine.at(rows)
+    signs = keys.settle(Pairs(mine.rows, columns, found, mine.columns, mine.keys))
+    earlier = (signs == 0) & (order[columns] < order[mine.columns])
+    for count, true in zip(counts, (signs > 0, signs == 0, earlier), strict=True):
+        count.index_add_(0, near[rows], true.long())
+    return counts
+
+
+def _compare(block: Tensor, targets: _Targets) -> tuple[Tensor, Tensor]:
+    """How many values of its row are over each target [q], and how many are not under it."""
+    if not block.is_cuda and block.numel() >= WORTH_COMPILING:
+        counts = block.new_empty(2, len(targets.rows))
+        operands = block, targets.rows, targets.low, targets.high, counts
+        in_threads(_compare_rows, len(targets.rows), *map(array, operands))
+        over, within = counts.long()
+        return over, within
+    values = block[targets.rows]
+    return _sum(values > targets.high[:, None]), _sum(values >= targets.low[:, None])
+
+
+def _sum(true: Tensor) -> Tensor:
+    """How many of each row are true; torch sums integers an order of magnitude slower than it multiplies floats."""
+    return torch.mv(true.float(), torch.ones(true.shape[1], device=true.device)).long()
+
+
+@compiled
+def _compare_rows(part: Part, block: Array, rows: Array, low: Array, high: Array, counts: Array) -> None:
+    one, zero = block.dtype.type(1), block.dtype.type(0)  # of one type, so that the loop is vectorised
+    for place in range(part[1], part[2]):
+        row, under, above = rows[place], low[place], high[place]
+        over = within = zero
+        for column in range(block.shape[1]):
+            value = block[row, column]
+            over += one if value > above else zero
+            within += one if value >= under else zero
+        counts[0, place], counts[1, place] = over, within

@@ -7,6 +7,7 @@ product or difference down, takes several times as long (decisions/0017).
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -132,11 +133,24 @@ def _add_signs(part: Part, vectors: Pair, chosen: Pair, weights: Array, slopes: 
 
 @compiled
 def _measure_open(part: Part, queries: Array, entities: Array, floor: Array, out: Array) -> None:
+    open_ = np.empty(ENTITIES_AT_ONCE, np.int64)
+    zero = queries.dtype.type(0)
     for block in range(0, len(entities), ENTITIES_AT_ONCE):
         for row in range(part[1], part[2]):
+            count = 0
             for entity in range(block, min(block + ENTITIES_AT_ONCE, len(entities))):
                 if out[row, entity] >= floor[row]:
-                    distance = queries.dtype.type(0)
-                    for i in range(queries.shape[1]):
-                        distance += abs(queries[row, i] - entities[entity, i])
-                    out[row, entity] = -distance
+                    open_[count] = entity
+                    count += 1
+            for i in range(count, count + -count % 4):
+                open_[i] = open_[count - 1]
+            for i in range(0, count, 4):  # each component of the query is loaded once for four entities
+                a, b, c, d = open_[i], open_[i + 1], open_[i + 2], open_[i + 3]
+                to_a = to_b = to_c = to_d = zero
+                for j in range(queries.shape[1]):
+                    component = queries[row, j]
+                    to_a += abs(component - entities[a, j])
+                    to_b += abs(component - entities[b, j])
+                    to_c += abs(component - entities[c, j])
+                    to_d += abs(component - entities[d, j])
+                out[row, a], out[row, b], out[row, c], out[row, d] = -to_a, -to_b, -to_c, -to_d
