@@ -212,7 +212,7 @@ class Transport(BaseAdapter):
         delay = 30.0 if fault == "timeout" else rng.uniform(0.02, 0.4) if rng.random() < 0.99 else rng.uniform(1, 8)
         wait = rng.randrange(1, 300) if fault == "429" else 0
         sent = clock.now()
-        clock.sleep(delay * rng.random())
+        clock.sleep_and_hold(delay * rng.random(), hold=STANDS)  # until the answer is under way
         arrived, parts = clock.now(), urlsplit(url)
         outcome = f"429={wait}" if wait else fault or "answered"
         address = request.path_url
