@@ -154,8 +154,8 @@ def foreign_code(spec: str) -> str | None:
     return foreign_code(argument) if getattr(ENCODERS.resolve(name), "joins", False) else None
 
 
-def restore_encoder(info: EncoderInfo, device: str = "cpu") -> Encoder:
-    """The encoder that made some vectors, so that a new picture or text is encoded exactly like them.
+def restore_encoder(info: EncoderInfo, device: str = "auto") -> Encoder:
+    """The encoder that made some vectors, to encode new pictures or texts like them; on a GPU where there is one.
 
     Raises:
         FeaturesError: what the spec stands for is no longer the same model.
