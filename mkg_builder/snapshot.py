@@ -72,6 +72,7 @@ class Snapshot:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
+                time.sleep(0.2)  # who has just taken it is still writing down who it is
                 lock.seek(0)
                 raise LockedError(f"{self.folder} is in use by {lock.read().strip() or 'another process'}") from None
             lock.truncate(0)

@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 import json
 import os
@@ -119,6 +120,16 @@ def test_a_second_writer_is_told_who_is_at_work_and_a_killed_one_holds_nothing(t
         holder.communicate()
     with Snapshot(tmp_path).writing():
         pass
+
+
+def test_who_holds_the_lock_is_given_time_to_write_down_who_it_is(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "lock"
+    path.write_text("process 1 on a-machine since yesterday")  # killed, so that its name was left
+    with path.open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        monkeypatch.setattr("mkg_builder.snapshot.time.sleep", lambda _: path.write_text("process 2 on this one"))
+        with pytest.raises(LockedError, match="process 2 on this one"), Snapshot(tmp_path).writing():
+            pass
 
 
 def test_answers_of_two_machines_are_never_mixed(tmp_path: Path) -> None:
