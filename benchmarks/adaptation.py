@@ -45,11 +45,11 @@ def make_model(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def measure(release: Path, model: Path, place: Path, seed: int) -> EvaluationResult:
+def measure(release: Path, model: Path, place: Path, overrides: list[str], seed: int) -> EvaluationResult:
     """Features of a model, a run trained on them, its evaluation on the test split."""
     features = place / "features" / model.name
     encode_release(release, [f"open_clip:local-dir:{model}"], features)
-    plan = load_experiment(None, [f"dataset={release}", f"features={features}", f"training.seed={seed}"])
+    plan = load_experiment(None, [f"dataset={release}", f"features={features}", f"training.seed={seed}", *overrides])
     run = start(plan, place / "runs" / f"{model.name}-{seed}", overwrite=True)
     for _ in fit(run):
         pass
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--lora", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument("--set", dest="overrides", action="append", default=[], help="of the trainings: KEY=VALUE")
     given = parser.parse_args()
     before, after = make_model(given.workspace / "before"), given.workspace / "after"
     if not after.exists():
@@ -75,7 +76,7 @@ def main() -> None:
         for epoch in report.history:
             print(epoch)
     for seed in given.seeds:
-        results = [measure(given.release, model, given.workspace, seed) for model in (before, after)]
+        results = [measure(given.release, model, given.workspace, given.overrides, seed) for model in (before, after)]
         about = results[0].about
         print(f"{about['dataset']['name']} {about['dataset']['version']}, protocol strict, test split, seed {seed}")
         for name in (None, *results[0].model.relations):

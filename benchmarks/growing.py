@@ -4,9 +4,10 @@
                                  [--epochs 30] [--seed 0] [--train OPTIONS OF vlkge train]
 
 Of the type with unseen members ("artworks") and of the type that made them ("artists") some are held back, an artist
-with all works; makers whose works would be more than the share are passed over. The rest is a release of its own, on
-which a run is trained; then `vlkge add` lets the whole release join, first without training, then with some epochs of
-the new vectors alone; at last a run is trained on the whole from its start. Prints Markdown.
+with all works; makers whose works would be more than the share are passed over. Of a release without such a relation,
+the share of works is taken of all its entities. The rest is a release of its own, on which a run is trained; then
+`vlkge add` lets the whole release join, first without training, then with some epochs of the new vectors alone; at
+last a run is trained on the whole from its start. Prints Markdown.
 """
 
 import argparse
@@ -52,6 +53,9 @@ def held_back(release: Path, shares: Shares) -> set[str]:
     for work, artist in zip(made["head"].to_pylist(), made["tail"].to_pylist(), strict=True):
         works.setdefault(artist, []).append(work)
     dice, later = np.random.default_rng(shares.seed), set[str]()
+    if not works:
+        names = sorted({*facts["head"].to_pylist(), *facts["tail"].to_pylist()})
+        return set(dice.choice(names, round(len(names) * shares.artworks), replace=False).tolist())
     artworks, wanted = sorted({work for some in works.values() for work in some}), len(works) * shares.artists
     room = len(artworks) * shares.artworks
     artists = set[str]()

@@ -236,6 +236,19 @@ def test_nothing_moves_whatever_the_model_and_the_way_of_learning(settings, tmp_
     assert joined.learned.get("artist", 0) == ("modalities" not in settings[-1])
 
 
+@pytest.mark.parametrize("reciprocal", ["true", "false"])
+def test_a_graph_whose_heads_are_asked_for_too_grows(reciprocal: str, tmp_path: Path) -> None:
+    old, new = (
+        painted.write_release(tmp_path / version, version, whole, policy="transductive")
+        for version, whole in (("1.0.0", False), ("1.1.0", True))
+    )
+    run = painted.train_run(tmp_path / "run", old, tmp_path / "old", 2, f"model.reciprocal={reciprocal}")
+    encode_release(new, painted.ENCODERS, tmp_path / "new")
+    joined = join(run, Plan(str(new), tmp_path / "new", tmp_path / "grown", 2), lambda *_: None)
+    assert joined.before == joined.after == evaluate_run(run, "test", Strict()).model
+    assert joined.before.overall.queries == 2 * len(run.dataset.triples["test"])
+
+
 def changed(room: Room, name: str, version: str = "2.0.0", **replaced) -> Path:
     """A newer release in which something that was there is another."""
     splits = painted.facts()

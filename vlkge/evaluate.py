@@ -38,13 +38,15 @@ class ModelScores:
     Args:
         model: the model; it is put into evaluation mode.
         entities: int64 [k], those that may be asked about.
+        places: int64 [n], the model's index of each entity, where it counts more of them than are asked about.
         chunk: entities represented at a time.
     """
 
-    def __init__(self, model: KGEModel, entities: Tensor, chunk: int = 8192) -> None:
+    def __init__(self, model: KGEModel, entities: Tensor, places: Tensor | None = None, chunk: int = 8192) -> None:
         self.model, self.device = model.eval(), model.relations.device
         self.entities = entities.to(self.device)
-        self.vectors = model.represent_all(self.entities, chunk)
+        self._places = None if places is None else places.to(self.device)
+        self.vectors = model.represent_all(self._model_index(self.entities), chunk)
         self._place = torch.full((int(entities.max()) + 1,), -1, device=self.device)
         self._place[self.entities] = torch.arange(len(entities), device=self.device)
         self._ready: tuple[Tensor, Entities] | None = None
@@ -99,7 +101,10 @@ class ModelScores:
         return self.model.relations[relation], direction == "tail"
 
     def _unknown(self, entities: Tensor) -> Tensor:
-        return ~self.model.real.has_any(entities.to(self.device))
+        return ~self.model.real.has_any(self._model_index(entities.to(self.device)))
+
+    def _model_index(self, entities: Tensor) -> Tensor:
+        return entities if self._places is None else self._places[entities]
 
 
 def _keys(scores: CandidateScores, batch: Batch) -> Keys:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,7 +125,7 @@ def join(run: Run, plan: Plan, progress: Advance) -> Joined:
         grown, growing.count(growing.added.entities),
         {split: int(rows.sum()) for split, rows in growing.added.triples.items()},
         growing.count(growing.owners(model)), growing.count(growing.added.entities & ~growing.has_any(model)),
-        _rank(growing.former, run.dataset), _rank(cast(KGEModel, _Former(model, growing.added.places)), run.dataset),
+        _rank(growing.former, run.dataset), _rank(model, run.dataset, places=growing.added.places),
         untrained, trained, round(seconds, 3), growing.account,
     )  # fmt: skip
 
@@ -252,30 +252,15 @@ def _features_of(run: Run, release: str, folder: Path | None) -> Mapping[Modalit
     return load_features(folder)
 
 
-class _Former:
-    """A model that is asked by the indices that entities had before others joined."""
-
-    def __init__(self, model: KGEModel, places: Tensor) -> None:
-        self.model, self.places, self.real = model, places, self
-        self.scorer, self.relations, self.reciprocal = model.scorer, model.relations, model.reciprocal
-
-    def eval(self) -> "_Former":
-        return self
-
-    def has_any(self, indices: Tensor) -> Tensor:
-        return self.model.real.has_any(self.places[indices])
-
-    def represent_all(self, indices: Tensor, chunk: int) -> Tensor:
-        return self.model.represent_all(self.places[indices], chunk)
-
-
-def _rank(model: KGEModel, dataset: Dataset, chosen: TripleSet | None = None) -> Breakdown | None:
+def _rank(
+    model: KGEModel, dataset: Dataset, chosen: TripleSet | None = None, places: Tensor | None = None
+) -> Breakdown | None:
     """The metrics of the test split, or of some of its triples; None where there are none."""
     try:
         evaluator = Evaluator(dataset, "test", Strict())
     except RunError:  # nothing to evaluate
         return None
-    ranks = evaluator.rank(ModelScores(model, evaluator.entities()))
+    ranks = evaluator.rank(ModelScores(model, evaluator.entities(), places))
     if chosen is not None:
         for place, group in enumerate(evaluator.groups):
             answers = group.candidates[group.targets]
