@@ -78,7 +78,7 @@ def test_a_few_answers_without_a_mistake_do_not_make_certainty() -> None:
 def test_one_candidate_alone_and_equal_scores_are_no_trouble() -> None:
     assert fit_temperature(torch.ones(3, 1), torch.zeros(3, dtype=torch.int64)) == 1.0
     flat = RelationCalibration("softmax", 1 / fit_temperature(torch.ones(3, 4), torch.tensor([0, 1, 2])), 0.0, 3)
-    assert flat.probabilities(torch.ones(1, 4)).tolist() == [[0.25] * 4]
+    assert flat.probabilities(torch.ones(1, 4), torch.zeros(1, 4, dtype=torch.bool)).tolist() == [[0.25] * 4]
 
 
 def test_no_other_sigmoid_has_a_smaller_cross_entropy() -> None:
@@ -113,7 +113,7 @@ def test_calibration_brings_probabilities_nearer_to_how_often_they_hold() -> Non
     true = torch.nn.functional.one_hot(answers, 8).bool()
     asked = Asked(more, true, torch.zeros_like(true))
     before = expected_error(more.softmax(1), asked)
-    after = expected_error(fitted.probabilities(more), asked)
+    after = expected_error(fitted.probabilities(more, asked.known), asked)
     assert (before > 0.2, after < 0.03) == (True, True)
 
 
@@ -154,8 +154,39 @@ def test_what_is_known_from_before_is_no_wrong_answer_to_learn_from() -> None:
     scores, true = torch.tensor([[3.0, 9.0, 0.0], [1.0, 2.0, -1.0]]), torch.tensor([[True, False, False]] * 2)
     known = torch.tensor([[False, True, False], [False, False, False]])
     fitted = _fit(Asked(scores, true, known), single=False)
-    expected = fit_sigmoid(torch.tensor([3.0, 0.0, 1.0, 2.0, -1.0]), torch.tensor([True, False, True, False, False]))
-    assert (fitted.scale, fitted.offset) == pytest.approx(expected)
+    values = {"sigmoid": [3.0, 0.0, 1.0, 2.0, -1.0], "relative sigmoid": [*log_softmax(3, 0), *log_softmax(1, 2, -1)]}
+    expected = fit_sigmoid(torch.tensor(values[fitted.method]), torch.tensor([True, False, True, False, False]))
+    assert (fitted.scale, fitted.offset) == pytest.approx(expected, rel=1e-3)
+
+
+def log_softmax(*scores: float) -> list[float]:
+    return list(np.array(scores) - np.log(np.exp(scores).sum()))
+
+
+@pytest.mark.parametrize("common_zero", [True, False])
+def test_of_both_sigmoids_the_one_that_fits_better_is_taken(common_zero: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+    asked = []
+    for _ in range(2):
+        scores = torch.randn(2000, 30, generator=generator, dtype=torch.float64) * 2
+        relative = torch.from_numpy(np.array([log_softmax(*row) for row in scores.tolist()]))
+        logit = 2 * scores - 4 if common_zero else 2 * relative + 2
+        true = torch.rand(scores.shape, generator=generator) < logit.sigmoid()
+        # what a softmax learns has no common zero: each query's scores may lie anywhere
+        shift = 0 if common_zero else 5 * torch.randn(2000, 1, generator=generator)
+        asked.append(Asked(scores + shift, true, torch.zeros_like(true)))
+    fitted = _fit(asked[0], single=False)
+    assert fitted.method == ("sigmoid" if common_zero else "relative sigmoid")
+    assert (fitted.scale, fitted.offset) == pytest.approx((2, -4 if common_zero else 2), rel=0.15)
+    assert expected_error(fitted.probabilities(asked[1].scores, asked[1].known), asked[1]) < 0.05
+
+
+def test_what_is_known_takes_nothing_from_the_others_chance() -> None:
+    fitted = RelationCalibration("relative sigmoid", 1.0, 0.5, 0)
+    found = fitted.probabilities(torch.tensor([[9.0, 1.0, 2.0]]), torch.tensor([[True, False, False]]))
+    by_hand = 1 / (1 + np.exp(-np.array(log_softmax(1.0, 2.0)) - 0.5))
+    assert found[0, 1:].tolist() == pytest.approx(by_hand)
+    assert found[0, 0] > 0.99
 
 
 def test_the_fit_does_not_look_at_the_test_split(run: Run) -> None:

@@ -2,8 +2,9 @@
 
 Where a head has one tail, the candidates exclude each other: a softmax over all of them, divided by a temperature
 (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017). Where it may have several, each candidate is true
-or false by itself: a sigmoid (Platt 1999; for graph embeddings Tabacof and Costabello, ICLR 2020). Both are fitted
-with Platt's smoothed targets, so that a few queries answered without a mistake do not make certainty.
+or false by itself: a sigmoid (Platt 1999; for graph embeddings Tabacof and Costabello, ICLR 2020), of the score or of
+what it is among the query's others, whichever fits better: a model that learned by softmax has no common zero. All
+are fitted with Platt's smoothed targets, so that a few queries answered without a mistake do not make certainty.
 The test split is not looked at but to measure the error that is left.
 """
 
@@ -26,8 +27,9 @@ from vlkge.model import KGEModel
 from vlkge.protocol import HEAD, RELATION, TAIL, KnownAnswers, Strict
 from vlkge.run import Run
 
+Method = Literal["softmax", "sigmoid", "relative sigmoid"]
 SPLITS = ("train", "validation", "test")
-FILE, FORMAT = "calibration.json", 1
+FILE, FORMAT = "calibration.json", 2
 BINS = 10
 LEAST_QUERIES = 100
 """So many are taken of a relation, however many candidates each has."""
@@ -38,16 +40,17 @@ class RelationCalibration:
     """What turns the scores of one relation into probabilities.
 
     Attributes:
-        method: `softmax` over the candidates of a query, or `sigmoid` of each score.
+        method: `softmax` over the candidates of a query, `sigmoid` of each score, or `relative sigmoid`, of its
+            log-softmax over those candidates that are not known already.
         scale: the score is multiplied with it; 1 / temperature.
         offset: then added; 0 for a softmax.
         queries: of the validation split that it was fitted on.
         test_queries: of the test split that its error was measured on.
-        error_before: expected calibration error of the first answer's probability with scale 1 and offset 0.
-        error_after: with these; None where nothing was measured.
+        error_before: expected calibration error of the first answer's probability by a plain softmax or sigmoid.
+        error_after: by this one; None where nothing was measured.
     """
 
-    method: Literal["softmax", "sigmoid"]
+    method: Method
     scale: float
     offset: float
     queries: int
@@ -55,9 +58,10 @@ class RelationCalibration:
     error_before: float | None = None
     error_after: float | None = None
 
-    def probabilities(self, scores: Tensor) -> Tensor:
-        """The probabilities [q, m] of all candidates of queries, from their scores [q, m]."""
-        values = self.scale * scores.double() + self.offset
+    def probabilities(self, scores: Tensor, known: Tensor) -> Tensor:
+        """The probabilities [q, m] of all candidates of queries, from their scores and which are known [q, m]."""
+        values = relative(scores, known) if self.method == "relative sigmoid" else scores.double()
+        values = self.scale * values + self.offset
         return values.softmax(1) if self.method == "softmax" else values.sigmoid()
 
 
@@ -149,8 +153,24 @@ def _fit(asked: Asked, single: bool) -> RelationCalibration:
     if single:
         rows, targets = asked.true.nonzero().unbind(1)
         return RelationCalibration("softmax", fit_temperature(asked.scores[rows], targets) ** -1, 0.0, queries)
-    scale, offset = fit_sigmoid(asked.scores[~asked.known], asked.true[~asked.known])
-    return RelationCalibration("sigmoid", scale, offset, queries)
+    new = ~asked.known
+    ways: dict[Method, Tensor] = {"sigmoid": asked.scores, "relative sigmoid": relative(asked.scores, asked.known)}
+    fits = [
+        RelationCalibration(method, *fit_sigmoid(values[new], asked.true[new]), queries)
+        for method, values in ways.items()
+    ]
+    return min(fits, key=lambda one: _cross_entropy(one, asked))
+
+
+def relative(scores: Tensor, known: Tensor) -> Tensor:
+    """Each score [q, m] less the logsumexp of its query's candidates that are not known."""
+    values = scores.double()
+    return values - values.masked_fill(known, -torch.inf).logsumexp(1, keepdim=True)
+
+
+def _cross_entropy(fitted: RelationCalibration, asked: Asked) -> float:
+    likely, new = fitted.probabilities(asked.scores, asked.known), ~asked.known
+    return float(torch.nn.functional.binary_cross_entropy(likely[new], asked.true[new].double()))
 
 
 def fit_temperature(scores: Tensor, targets: Tensor) -> float:
@@ -197,8 +217,8 @@ def fit_sigmoid(scores: Tensor, true: Tensor) -> tuple[float, float]:
 
 
 def _measured(fitted: RelationCalibration, asked: Asked) -> RelationCalibration:
-    plain = RelationCalibration(fitted.method, 1.0, 0.0, 0)
-    before, after = (expected_error(one.probabilities(asked.scores), asked) for one in (plain, fitted))
+    plain = RelationCalibration("softmax" if fitted.method == "softmax" else "sigmoid", 1.0, 0.0, 0)
+    before, after = (expected_error(one.probabilities(asked.scores, asked.known), asked) for one in (plain, fitted))
     return RelationCalibration(
         fitted.method, fitted.scale, fitted.offset, fitted.queries, len(asked.scores), before, after
     )

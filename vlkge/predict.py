@@ -1,6 +1,6 @@
 """The likeliest tails of an entity, or of a picture or text outside the graph, by the scoring that evaluates."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -213,8 +213,9 @@ class Predictor:
         anchors = torch.cat([self.vector(subject) for subject in subjects])
         scores = self.score(anchors, index, self.candidates(index))
         fitted = self.calibration.get(relation)
-        likely = [None] * len(scores) if fitted is None else fitted.probabilities(scores)
         known = [{} if one.index is None else _known_tails(self.dataset, one.index, index) for one in subjects]
+        stated = torch.stack([self._among(index, tails) for tails in known])
+        likely = [None] * len(scores) if fitted is None else fitted.probabilities(scores, stated)
         return [self._best(index, *row, top, new_only) for row in zip(scores, likely, known, strict=True)]
 
     def vector(self, subject: Subject, without: str | None = None) -> Tensor:
@@ -240,9 +241,7 @@ class Predictor:
         self, relation: int, scores: Tensor, likely: Tensor | None, known: dict[int, str], top: int, new_only: bool
     ) -> list[Prediction]:
         entities = self.candidates(relation)
-        allowed = torch.ones_like(scores, dtype=torch.bool)
-        if new_only:
-            allowed = ~torch.isin(entities, torch.tensor(list(known), dtype=torch.int64))
+        allowed = ~self._among(relation, known) if new_only else torch.ones_like(scores, dtype=torch.bool)
         wanted = min(top, int(allowed.sum()))
         least = scores[allowed].topk(wanted).values[-1:]
         near = (allowed & (scores >= least)).nonzero()[:, 0] if wanted else allowed.nonzero()[:, 0]
@@ -255,6 +254,10 @@ class Predictor:
             )
             for rank, (place, entity) in enumerate(zip(order, entities[order].tolist(), strict=True), 1)
         ]  # fmt: skip
+
+    def _among(self, relation: int, tails: Collection[int]) -> Tensor:
+        """Which candidates of a relation are these entities: bool [m]."""
+        return torch.isin(self.candidates(relation), torch.tensor(list(tails), dtype=torch.int64))
 
     def _require_domain(self, relation: str, name: str, kind: str | None) -> None:
         self.dataset.relation_index(relation)
