@@ -59,6 +59,8 @@ def is_same(path: Path, sha256: str, there: RepoFile | None) -> bool:
 def _explain(error: BaseException, api: HfApi) -> str:
     if isinstance(error, RuntimeError) and error.__cause__ is not None:
         error = error.__cause__  # an upload's thread wraps what happened
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "the Hub is not asked while HF_HUB_OFFLINE is set; unset it"
     response = getattr(error, "response", None)
     status = response.status_code if response is not None else None
     lines = (getattr(error, "server_message", None) or str(error)).split("\n")

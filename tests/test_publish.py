@@ -287,6 +287,14 @@ def test_a_full_account_or_a_broken_line_is_told_and_the_same_call_goes_on(hub: 
     assert sent(one).state == "published"
 
 
+def test_who_is_offline_by_choice_is_told_so(hub: Hub, one: Path) -> None:
+    offline = {**hub.environment, "HF_HUB_OFFLINE": "1"}
+    done = run_command("mkgb", "publish", one, "--repo", "org/tiny", "--execute", "-q", **offline)
+    said = "mkgb: org/tiny: the Hub is not asked while HF_HUB_OFFLINE is set; unset it\n"
+    assert (done.returncode, done.stderr) == (3, said)
+    assert hub.repositories == {}
+
+
 def test_what_the_hub_garbled_never_reaches_main(hub: Hub, one: Path) -> None:
     def garble(line: str) -> None:
         if "/commit/staging" in line:
