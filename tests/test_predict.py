@@ -12,9 +12,11 @@ from PIL import Image
 
 from mkg_builder.errors import DataError, UnknownNameError, UsageError
 from mkg_builder.picture import PictureError, decode_picture
+from tests.test_vlkge_cli import told, vlkge
 from tests.tiny_release import picture_bytes
 from tests.vlkge_contracts import make_dataset
 from vlkge.config import load_experiment
+from vlkge.dataset import RelationInfo
 from vlkge.encoders import Encoder, resolve_encoders
 from vlkge.errors import FeaturesError, RunError
 from vlkge.evaluate import ModelScores
@@ -222,3 +224,14 @@ def test_nothing_new_is_no_answer(predictor: Predictor) -> None:
     everything = {DATASET.entity_index(f"artist:{i}"): "train" for i in range(3)}
     found: list[Prediction] = predictor._best(DATASET.relation_index("by"), torch.zeros(3), None, everything, 5, True)
     assert found == []
+
+
+def test_a_relation_that_no_split_has_any_of_is_told_and_answers_nothing(tmp_path: Path) -> None:
+    info = {**DATASET.relation_info, "shows": RelationInfo("artist", "thing", None, None)}
+    wider = replace(DATASET, relations=(*DATASET.relations, "shows"), relation_info=info)
+    plan = load_experiment(None, ["model.dim=8", "model.modalities=[structural]"])
+    list(fit(create_run(tmp_path / "run", resolve(plan, wider), wider), 1))
+    done = vlkge("predict", "run", "--head", "artist:0", "--relation", "shows", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "shows: no answer, no split has any of it\n")
+    (row,) = told("predict", "run", "--head", "artist:0", "--relation", "shows", cwd=tmp_path)["things"]
+    assert row["answers"] == {"shows": []}

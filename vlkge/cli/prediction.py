@@ -152,18 +152,21 @@ class _Asked:
             terminal.note("known from: the split that already states this triple; --new-only leaves these out")
 
     def note_calibration(self) -> None:
-        """Say how far the probabilities can be trusted."""
-        calibration = self.predictor.calibration
+        """Say how far the probabilities can be trusted, and where there are none."""
         for name in self.relations:
-            if name not in calibration:
-                terminal.note(f"{name}: no probability, the validation split has none of it")
-                continue
-            one = calibration[name]
-            measured = "not measured, the test split has none of it"
-            if one.error_after is not None:
-                measured = f"{one.error_after:.3f} on {one.test_queries:,} of test, uncalibrated {one.error_before:.3f}"
-            fitted = f"probability by {one.method}, fitted on {one.queries:,} validation queries"
-            terminal.note(f"{name}: {fitted}; expected calibration error {measured}")
+            terminal.note(f"{name}: {self._how_far(name)}")
+
+    def _how_far(self, relation: str) -> str:
+        if not len(self.predictor.candidates(self.predictor.dataset.relation_index(relation))):
+            return "no answer, no split has any of it"
+        one = self.predictor.calibration.get(relation)
+        if one is None:
+            return "no probability, the validation split has none of it"
+        measured = "not measured, the test split has none of it"
+        if one.error_after is not None:
+            measured = f"{one.error_after:.3f} on {one.test_queries:,} of test, uncalibrated {one.error_before:.3f}"
+        fitted = f"probability by {one.method}, fitted on {one.queries:,} validation queries"
+        return f"{fitted}; expected calibration error {measured}"
 
 
 def _answer_folder(asked: _Asked, folder: Path, kind: str | None, as_json: bool, quiet: bool) -> None:
