@@ -150,3 +150,21 @@ def test_no_data_set_and_a_missing_modality_are_named(tmp_path: Path) -> None:
         start(load_experiment(), tmp_path / "run")
     with pytest.raises(ExperimentError, match="asks for 'text'; the features hold: image"):
         new_run(tmp_path, "model.modalities=[text]")
+
+
+@pytest.mark.parametrize("negatives", ["share_negatives=true", "negatives=4", "negatives=all"])
+@pytest.mark.parametrize("scorer", ["transe", "distmult", "complex", "rotate"])
+def test_matrix_products_of_half_precision_learn_about_the_same_and_resume(
+    tmp_path: Path, scorer: str, negatives: str
+) -> None:
+    settings = [f"model.scorer={scorer}", f"training.{negatives}"]
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        run = new_run(tmp_path, *settings, f"training.precision={precision}", name=precision)
+        losses[precision] = [record.loss for record in fit(run, 4)]
+    assert losses["float32"] != losses["bfloat16"]
+    assert losses["float32"] == pytest.approx(losses["bfloat16"], rel=0.02)
+    broken = new_run(tmp_path, *settings, "training.precision=bfloat16", name="broken")
+    list(fit(broken, 2))
+    list(fit(load_run(broken.folder), 4))
+    assert_equal_bits(load_run(tmp_path / "bfloat16"), load_run(broken.folder))

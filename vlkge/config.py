@@ -77,7 +77,7 @@ class TrainingConfig(_Section):
         patience: stop after so many epochs without a better validation MRR.
         seed: of everything random.
         device: a torch device, `cpu` or `cuda`.
-        precision: of matrix products: `float32`, or on a GPU `tf32` or `bfloat16`.
+        precision: of matrix products: `float32`, `bfloat16`, or on a GPU `tf32`.
     """
 
     epochs: Positive = 100
