@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import painted
 from tests.test_trainer import features
+from vlkge.encode import encode_release
 from vlkge.parallel import Group
+from vlkge.run import load_run
 
 __all__ = ["features"]
 
@@ -20,6 +23,7 @@ from pathlib import Path
 from tests.test_trainer import DATASET
 from vlkge.config import load_experiment
 from vlkge.parallel import Group
+from vlkge.run import load_run
 from vlkge.run import create_run, load_run
 from vlkge.train import fit, resolve
 folder, features, *settings = sys.argv[1:]
@@ -29,6 +33,7 @@ if group.rank == 0:
     create_run(Path(folder), resolve(plan, DATASET), DATASET)
 group.wait()
 list(fit(load_run(Path(folder)), 3))
+group.leave()
 """
 
 
@@ -61,3 +66,25 @@ def test_two_processes_give_the_metrics_of_one(settings: tuple[str, ...], featur
 def test_parts_of_a_batch_cover_it_once() -> None:
     parts = [list(range(10))[Group(rank, 3).part(10)] for rank in range(3)]
     assert [row for part in parts for row in part] == list(range(10))
+
+
+def test_torchrun_runs_the_commands_to_a_clean_end(tmp_path: Path) -> None:
+    release = painted.write_release(tmp_path / "release", "1.0.0", whole=True)
+    encode_release(release, painted.ENCODERS, tmp_path / "alone")
+    encoders = [word for spec in painted.ENCODERS for word in ("--encoder", spec)]
+    many = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vlkge"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for command in (
+        ["encode", release, *encoders, "--out", "together"],
+        ["train", "--dataset", release, "--features", "together", "--epochs", "2", "--dim", "8", "--out", "run"],
+    ):
+        words = [*many, *command, "--json", "--quiet"]
+        ended = subprocess.run(
+            words, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout)  # one of them speaks
+    alone, together = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+                       for name in ("alone", "together"))  # fmt: skip
+    assert alone == together
+    assert load_run(tmp_path / "run").progress["epoch"] == 2

@@ -32,6 +32,14 @@ class Group:
             dist.init_process_group("cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo")
         return cls(dist.get_rank(), size)
 
+    def leave(self) -> None:
+        """Be of no group any more: at the end of what went well, for a process that gloo still serves may abort there.
+
+        After an error it is left out: it could wait for ever for the others, and torchrun stops them all in any case.
+        """
+        if self.size > 1:
+            dist.destroy_process_group()
+
     def part(self, count: int) -> slice:
         """This process's part of `count` things in order."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)

@@ -42,10 +42,12 @@ def encode(
     from vlkge.parallel import Group
 
     folder, _ = find_release(release)
-    place, first = out or features_folder(folder), Group.join().rank == 0
+    place, group = out or features_folder(folder), Group.join()
+    first = group.rank == 0
     with terminal.progress_bar(quiet or not first) as advance:
         options = EncodeOptions(batch_size, device)
         report = encode_release(folder, tuple(encoder or ()), place, options, advance or ignore)
+    group.leave()
     if not first:
         return
     if as_json:
@@ -154,7 +156,8 @@ def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
     from vlkge.parallel import Group
     from vlkge.train import fit
 
-    first = Group.join().rank == 0
+    group = Group.join()
+    first = group.rank == 0
     quiet = quiet or not first
     with terminal.progress_bar(quiet) as advance:
         for epoch in fit(run, epochs, advance):
@@ -162,6 +165,7 @@ def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
                 mrr = "" if epoch.validation_mrr is None else f", validation MRR {epoch.validation_mrr:.4f}"
                 kept = ", the best so far" if epoch.best else ""
                 terminal.note(f"epoch {epoch.epoch}: loss {epoch.loss:.4f}{mrr}{kept} ({epoch.seconds:.1f} s)")
+    group.leave()
     if not first:
         return
     progress = run.progress
