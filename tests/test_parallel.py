@@ -23,7 +23,6 @@ from pathlib import Path
 from tests.test_trainer import DATASET
 from vlkge.config import load_experiment
 from vlkge.parallel import Group
-from vlkge.run import load_run
 from vlkge.run import create_run, load_run
 from vlkge.train import fit, resolve
 folder, features, *settings = sys.argv[1:]

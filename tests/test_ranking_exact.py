@@ -26,7 +26,7 @@ class Vectors:
     def has_any(self, entities: torch.Tensor) -> torch.Tensor:
         return ~torch.isin(entities, torch.tensor(self.unknown, dtype=torch.int64))
 
-    def represent_all(self, entities: torch.Tensor, chunk: int) -> torch.Tensor:
+    def represent_all(self, entities: torch.Tensor) -> torch.Tensor:
         return self.vectors[entities]
 
     def eval(self) -> "Vectors":

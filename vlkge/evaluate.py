@@ -39,14 +39,13 @@ class ModelScores:
         model: the model; it is put into evaluation mode.
         entities: int64 [k], those that may be asked about.
         places: int64 [n], the model's index of each entity, where it counts more of them than are asked about.
-        chunk: entities represented at a time.
     """
 
-    def __init__(self, model: KGEModel, entities: Tensor, places: Tensor | None = None, chunk: int = 8192) -> None:
+    def __init__(self, model: KGEModel, entities: Tensor, places: Tensor | None = None) -> None:
         self.model, self.device = model.eval(), model.relations.device
         self.entities = entities.to(self.device)
-        self._places = None if places is None else places.to(self.device)
-        self.vectors = model.represent_all(self._model_index(self.entities), chunk)
+        inside = self.entities if places is None else places.to(self.device)[self.entities]
+        self.vectors, self._lacking = model.represent_all(inside), ~model.real.has_any(inside)
         self._place = torch.full((int(entities.max()) + 1,), -1, device=self.device)
         self._place[self.entities] = torch.arange(len(entities), device=self.device)
         self._ready: tuple[Tensor, Entities] | None = None
@@ -101,10 +100,7 @@ class ModelScores:
         return self.model.relations[relation], direction == "tail"
 
     def _unknown(self, entities: Tensor) -> Tensor:
-        return ~self.model.real.has_any(self._model_index(entities.to(self.device)))
-
-    def _model_index(self, entities: Tensor) -> Tensor:
-        return entities if self._places is None else self._places[entities]
+        return self._lacking[self._place[entities.to(self.device)]]
 
 
 def _keys(scores: CandidateScores, batch: Batch) -> Keys:
