@@ -17,7 +17,7 @@ from vlkge.config import TrainingConfig
 from vlkge.dataset import load_folder
 from vlkge.encode import encode_release
 from vlkge.errors import FeaturesError, RunError
-from vlkge.evaluate import Evaluator, ModelScores, evaluate_run
+from vlkge.evaluate import Evaluator, evaluate_run
 from vlkge.export import export_run
 from vlkge.features import load_features
 from vlkge.growth import Joined, Plan, join
@@ -26,6 +26,7 @@ from vlkge.predict import Outside, Predictor
 from vlkge.protocol import Strict
 from vlkge.rows import _Rivals
 from vlkge.run import Run, load_run
+from vlkge.scores import ModelScores
 from vlkge.train import fit
 
 EPOCHS = 30

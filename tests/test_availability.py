@@ -10,9 +10,10 @@ from tests.vlkge_contracts import make_features
 from vlkge.availability import evaluate_by_modality
 from vlkge.config import ModelConfig
 from vlkge.errors import RunError
-from vlkge.evaluate import Evaluator, ModelScores
+from vlkge.evaluate import Evaluator
 from vlkge.model import KGEModel, build_model
 from vlkge.protocol import Strict
+from vlkge.scores import ModelScores
 
 PICTURED = ART[:22]
 EVALUATOR = Evaluator(DATASET, "test", Strict())

@@ -23,11 +23,11 @@ from vlkge.calibration import (
     single_valued,
 )
 from vlkge.config import ModelConfig
-from vlkge.evaluate import ModelScores
 from vlkge.model import build_model
 from vlkge.predict import Predictor
 from vlkge.protocol import Strict
 from vlkge.run import Run, load_run
+from vlkge.scores import ModelScores
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from mkg_builder.errors import UnknownNameError, UsageError
 from tests.vlkge_contracts import MatrixScores, make_dataset
 from vlkge.errors import RunError
-from vlkge.evaluate import FrequencyScores
+from vlkge.scores import FrequencyScores
 from vlkge.tasks.classification import (
     _with_negatives,
     best_threshold,

@@ -7,10 +7,11 @@ from mkg_builder.errors import UnknownNameError
 from tests.vlkge_contracts import make_dataset, make_features, random_dataset, random_scores
 from vlkge.config import ModelConfig
 from vlkge.errors import RunError
-from vlkge.evaluate import Evaluator, FrequencyScores, ModelScores, evaluate
+from vlkge.evaluate import Evaluator, evaluate
 from vlkge.model import build_model
 from vlkge.protocol import Strict
 from vlkge.ranking import Ranks, summarise
+from vlkge.scores import FrequencyScores, ModelScores
 
 TRAIN = [(f"artwork:{i}", "by", f"artist:{'aaabbc'[i]}") for i in range(6)]
 TEST = [("artwork:7", "by", "artist:a"), ("artwork:8", "by", "artist:b"), ("artwork:9", "by", "artist:c")]

@@ -7,10 +7,11 @@ from tests.vlkge_contracts import make_dataset
 from vlkge.comparisons import Manhattan
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
-from vlkge.evaluate import Evaluator, ModelScores
+from vlkge.evaluate import Evaluator
 from vlkge.protocol import Strict
 from vlkge.ranking import Ranks
 from vlkge.scorers import REGISTRY, QueryScorer, make_scorer
+from vlkge.scores import ModelScores
 
 SCORERS = sorted(REGISTRY.names())
 MANY, DIM = 203, 37
@@ -21,7 +22,7 @@ class Vectors:
 
     def __init__(self, scorer: str, vectors: torch.Tensor, relations: torch.Tensor, unknown: tuple[int, ...] = ()):
         self.scorer, self.vectors, self.relations, self.unknown = make_scorer(scorer), vectors, relations, unknown
-        self.real, self.reciprocal, self.relation_count = self, False, 1
+        self.real, self.reciprocal, self.relation_count, self.observed = self, False, 1, None
 
     def has_any(self, entities: torch.Tensor) -> torch.Tensor:
         return ~torch.isin(entities, torch.tensor(self.unknown, dtype=torch.int64))

@@ -34,11 +34,12 @@ VLKGE = (
     "__main__", "cli", "report", "share", "growth", "gathering", "newcomers", "loose_tables", "rows", "train",
     "trainer", "objective", "candidates", "export", "model_card", "explain", "predict", "compare", "availability",
     "calibration", "gap", "zero_shot", "probe", "retrieve", "entity_vectors", "named_numbers", "reasoning",
-    "query_benchmark", "query_language", "tasks", "evaluate", "run", "counting", "queries", "protocol", "ranking",
-    "negatives", "losses", "model", "vectors", "keys", "scorers", "comparisons", "sampled", "fusion", "pictures",
-    "adapt", "unlock", "contrastive", "encode", "published", "additions", "features", "encoders_joined",
-    "encoders_open_clip", "encoders_transformers", "encoders_plain", "encoders", "model_folder", "pretrained",
-    "dataset", "hub", "tables", "config", "optimizer", "parallel", "compiled", "process", "files", "errors",
+    "query_benchmark", "query_language", "tasks", "evaluate", "scores", "run", "counting", "queries", "protocol",
+    "ranking", "negatives", "losses", "model", "observed", "mentions", "vectors", "keys", "scorers", "comparisons",
+    "sampled", "fusion", "pictures", "adapt", "unlock", "contrastive", "encode", "published", "additions", "features",
+    "encoders_joined", "encoders_open_clip", "encoders_transformers", "encoders_plain", "encoders", "model_folder",
+    "pretrained", "dataset", "hub", "tables", "config", "optimizer", "parallel", "compiled", "process", "files",
+    "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {

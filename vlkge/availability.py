@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from vlkge.errors import RunError
-from vlkge.evaluate import Evaluator, FrequencyScores, ModelScores
+from vlkge.evaluate import Evaluator
 from vlkge.model import STRUCTURAL, KGEModel
 from vlkge.ranking import Metrics, Ranks, summarise
+from vlkge.scores import FrequencyScores, ModelScores
 from vlkge.vectors import EncodedVectors
 
 EVERY = ""

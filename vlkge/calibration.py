@@ -21,11 +21,12 @@ from torch import Tensor
 from mkg_builder.errors import StorageError
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
-from vlkge.evaluate import SCORES_AT_ONCE, ModelScores
+from vlkge.evaluate import SCORES_AT_ONCE
 from vlkge.files import read_sealed_json, write_sealed_json
 from vlkge.model import KGEModel
 from vlkge.protocol import HEAD, RELATION, TAIL, KnownAnswers, Strict
 from vlkge.run import Run
+from vlkge.scores import ModelScores
 
 Method = Literal["softmax", "sigmoid", "relative sigmoid"]
 SPLITS = ("train", "validation", "test")
@@ -132,7 +133,7 @@ def ask(dataset: Dataset, split: Literal["validation", "test"], relation: int, s
     heads = heads[chosen.sort().values]
     earlier = torch.cat([mine[name] for name in SPLITS[: SPLITS.index(split)]])
     true, known = (_stated(rows, heads, candidates, len(dataset.relations)) for rows in (mine[split], earlier))
-    found = scores.score_vectors("tail", relation, scores.of(heads), candidates).cpu()
+    found = scores.score("tail", relation, heads, candidates).cpu()
     if not bool(found.isfinite().all()):
         raise RunError("the model gives scores that are not finite; its training diverged")
     return Asked(found, true, known & ~true)

@@ -12,11 +12,12 @@ from scipy.stats import bootstrap
 
 from vlkge.availability import ByModality, evaluate_by_modality
 from vlkge.config import Published
-from vlkge.evaluate import EvaluationResult, Evaluator, ModelScores, describe
+from vlkge.evaluate import EvaluationResult, Evaluator, describe
 from vlkge.model import STRUCTURAL
 from vlkge.protocol import EvaluationProtocol
 from vlkge.ranking import Ranks
 from vlkge.run import Run
+from vlkge.scores import ModelScores
 
 RESAMPLES, LEVEL = 1_000, 0.95
 AT_ONCE = 2**23

@@ -39,6 +39,8 @@ class ModelConfig(_Section):
             any; fewer are refused.
         reciprocal: whether each relation has an inverse of its own parameters, learned from and asked for heads
             (Lacroix et al., ICML 2018).
+        observed: what a score also sees of a candidate, with weights per relation (Toutanova & Chen, CVSC 2015): the
+            `degree` it has already, the `links` from the entity asked about, `mentions` of one in the other's text.
     """
 
     scorer: str = "complex"
@@ -53,6 +55,7 @@ class ModelConfig(_Section):
     modality_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     coverage: dict[Literal["image", "text"], Annotated[float, Field(ge=0.0, le=1.0)]] = {}
     reciprocal: bool = False
+    observed: list[Literal["degree", "links", "mentions"]] = []
 
 
 class TrainingConfig(_Section):

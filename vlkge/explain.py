@@ -99,6 +99,6 @@ class Explainer:
             return {}
         scores = {}
         for modality in self._modalities(subject):
-            anchor = self.predictor.vector(subject, modality)
-            scores[modality] = tuple(self.predictor.score(anchor, index, torch.tensor(candidates))[0].tolist())
+            found = self.predictor.score([subject], index, torch.tensor(candidates), without=modality)
+            scores[modality] = tuple(found[0].tolist())
         return scores

@@ -7,10 +7,11 @@ import torch
 
 from vlkge.dataset import Dataset
 from vlkge.errors import ExperimentError
-from vlkge.evaluate import EvaluationResult, Evaluator, ModelScores, describe
+from vlkge.evaluate import EvaluationResult, Evaluator, describe
 from vlkge.model import KGEModel
 from vlkge.protocol import EvaluationProtocol, Mixture
 from vlkge.run import Run
+from vlkge.scores import ModelScores
 
 CAUSES = ("filter", "candidates", "ties")
 """In the order in which the second protocol's replace the first one's."""

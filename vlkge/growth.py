@@ -19,7 +19,7 @@ from vlkge.additions import find_additions, merge_features
 from vlkge.dataset import Dataset, load_dataset
 from vlkge.encoders import Modality
 from vlkge.errors import FeaturesError, RunError
-from vlkge.evaluate import Breakdown, Evaluator, ModelScores
+from vlkge.evaluate import Breakdown, Evaluator
 from vlkge.features import DatasetIdentity, ModalityFeatures, load_features
 from vlkge.files import whole_folder
 from vlkge.gathering import gather
@@ -30,6 +30,7 @@ from vlkge.protocol import Strict, make_protocol
 from vlkge.ranking import Ranks
 from vlkge.rows import carry_over, learn_rows
 from vlkge.run import Growth, Run, create_run, load_run, require_free
+from vlkge.scores import ModelScores
 from vlkge.trainer import Advance, EpochRecord
 
 
@@ -100,12 +101,14 @@ def join(run: Run, plan: Plan, progress: Advance) -> Joined:
     """A new run in which everything that a newer release adds, or that is loose, has joined a trained one.
 
     Raises:
-        UsageError: the release does not only add, the folder is taken, or as `gather`.
+        UsageError: the run scores what it observes, the release does not only add, the folder is taken; as `gather`.
         DataError: as `gather`.
         FeaturesError: the features are of another encoder or another data set.
         RunError: the run has no finished epoch, or the loss is not finite.
     """
     require_free(plan.out, plan.overwrite)
+    if run.experiment.model.observed:  # what joins is seen too, so that former answers would move
+        raise UsageError(f"{run.folder} scores what it sees in the graph (model.observed); train the grown graph anew")
     if plan.out.resolve() == run.folder.resolve():
         raise UsageError(f"{plan.out} is the run itself; name another folder with --out")
     growing = _Growing(run, plan, progress)

@@ -13,6 +13,7 @@ from vlkge.encoders import Modality
 from vlkge.errors import ExperimentError
 from vlkge.features import ModalityFeatures
 from vlkge.fusion import make_fusion
+from vlkge.observed import ObservedFeatures
 from vlkge.scorers import make_scorer
 from vlkge.vectors import EncodedVectors, FreeVectors, spread
 
@@ -182,6 +183,16 @@ class KGEModel(nn.Module):
         rows = self.relation_count * (2 if self.reciprocal else 1)
         self.relations = nn.Parameter(torch.empty(rows, self.scorer.relation_size(self.real.dim)))
         self.scorer.init_relations(self.relations.data)
+        self.observed = ObservedFeatures(config.observed, dataset) if config.observed else None
+
+    def observe(self, rows: Tensor, anchors: Tensor, candidates: Tensor) -> Tensor:
+        """What scores [q, m] gain by what is seen of candidates [m]: nothing, or as `ObservedFeatures` says.
+
+        Where text is withheld from any entity, nothing is read of texts.
+        """
+        if self.observed is None:
+            return torch.zeros((), device=rows.device)
+        return self.observed.among(rows, anchors, candidates, read="text" not in self.real.withheld)
 
     def draw_from(self, generator: torch.Generator) -> None:
         """Let dropout draw from this generator, so that its state is all the randomness of training."""

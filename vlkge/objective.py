@@ -52,7 +52,7 @@ class _Batch:
     """The vectors of a batch, each entity represented once, and the scores made of them."""
 
     def __init__(self, model: KGEModel, positives: Tensor, opponents: Opponents) -> None:
-        self.model, self.opponents = model, opponents
+        self.model, self.opponents, self.positives = model, opponents, positives
         shared = [] if isinstance(opponents, Negatives) else opponents
         drawn = [opponents.entities.flatten()] if isinstance(opponents, Negatives) else [s.entities for s in shared]
         ends = positives[:, [0, 2]].T.flatten()
@@ -72,6 +72,10 @@ class _Batch:
             positive, negative = self._by_queries(scorer, self.opponents.heads, places)
         else:
             positive, negative = self._by_formula(self.opponents.heads, places)
+        observed, (anchors, rows, answers) = self.model.observed, self.positives.unbind(1)
+        if observed is not None:
+            positive = positive + observed.of(rows, anchors, answers)
+            negative = negative + observed.of(rows[:, None], anchors[:, None], self.opponents.entities)
         return [(positive, negative.masked_fill(~self.opponents.valid, -torch.inf))]
 
     def _by_queries(self, scorer: QueryScorer, heads: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,5 +112,9 @@ class _Batch:
                 if shared.direction == "tail"
                 else scorer.score_heads(others, relation, tail)
             )
+        observed, (anchors, rows, answers) = self.model.observed, self.positives[shared.rows].unbind(1)
+        if observed is not None:  # and every question is one for a tail
+            positive = positive + observed.of(rows, anchors, answers)
+            negative = negative + observed.among(rows, anchors, shared.entities)
         negative[shared.known] = -torch.inf
         return positive, negative

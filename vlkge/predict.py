@@ -14,11 +14,11 @@ from vlkge.calibration import RelationCalibration, calibrate_run
 from vlkge.dataset import Dataset
 from vlkge.encoders import Modality, restore_encoder
 from vlkge.errors import RunError
-from vlkge.evaluate import ModelScores
 from vlkge.model import KGEModel
 from vlkge.pictures import Broken, read_batches, read_picture
 from vlkge.protocol import Strict
 from vlkge.run import Run
+from vlkge.scores import ModelScores
 
 BATCH = 32
 """Pictures that are encoded and answered together."""
@@ -210,8 +210,7 @@ class Predictor:
         index = self.dataset.relation_index(relation)
         for subject in subjects:
             self._require_domain(relation, subject.name, subject.kind)
-        anchors = torch.cat([self.vector(subject) for subject in subjects])
-        scores = self.score(anchors, index, self.candidates(index))
+        scores = self.score(subjects, index, self.candidates(index))
         fitted = self.calibration.get(relation)
         known = [{} if one.index is None else _known_tails(self.dataset, one.index, index) for one in subjects]
         stated = torch.stack([self._among(index, tails) for tails in known])
@@ -226,13 +225,19 @@ class Predictor:
                     return self.model.represent(torch.tensor([subject.index]))
             return self.model.represent_outside({name: raw for name, raw in subject.raw.items() if name != without})
 
-    def score(self, anchors: Tensor, relation: int, candidates: Tensor) -> Tensor:
-        """The scores [q, m] of candidate tails.
+    def score(
+        self, subjects: Sequence[Subject], relation: int, candidates: Tensor, without: str | None = None
+    ) -> Tensor:
+        """The scores [q, m] of candidate tails of subjects, one modality left out where that is asked for.
 
         Raises:
             RunError: they are not finite.
         """
-        scores = self._scores.score_vectors("tail", relation, anchors, candidates)
+        anchors = torch.cat([self.vector(subject, without) for subject in subjects])
+        who = torch.tensor([-1 if subject.index is None else subject.index for subject in subjects])
+        of_model = self._scores  # candidates are represented with all that they have
+        with self.model.real.without([without] if without else [], torch.tensor([True])):
+            scores = of_model.score_vectors("tail", relation, anchors, candidates, who)
         if not bool(scores.isfinite().all()):
             raise RunError(f"{self.run.folder} gives scores that are not finite; its training diverged")
         return scores

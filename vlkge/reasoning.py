@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mkg_builder.errors import UnknownNameError
 from vlkge.errors import RunError
-from vlkge.evaluate import FrequencyScores, ModelScores, describe_dataset
+from vlkge.evaluate import describe_dataset
 from vlkge.query_benchmark import MOST_ANSWERS, SHAPES, QuestionMaker, ShapeResult, measure
 from vlkge.query_language import Binder, Query, Term
 from vlkge.run import Run
+from vlkge.scores import FrequencyScores, ModelScores
 from vlkge.tasks.classification import VERSION, classify_entities, classify_triples
 from vlkge.tasks.multi_hop import Node, Norm, ScoredTruth, Solved, solve_either
 

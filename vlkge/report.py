@@ -13,9 +13,10 @@ from mkg_builder.page import Curves, curves, environment
 from mkg_builder.picture import PictureError, decode_picture, resize
 from vlkge.compare import compare_runs, modality_rows, relation_rows, rows
 from vlkge.dataset import Dataset
-from vlkge.evaluate import SCORES_AT_ONCE, Evaluator, ModelScores
+from vlkge.evaluate import SCORES_AT_ONCE, Evaluator
 from vlkge.protocol import EvaluationProtocol, QueryGroup, all_triples
 from vlkge.run import Run
+from vlkge.scores import ModelScores
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL = 160

@@ -11,10 +11,11 @@ from torch import Tensor
 from mkg_builder.errors import DataError, UnknownNameError, UsageError
 from vlkge.dataset import Dataset
 from vlkge.entity_vectors import EntityVectors
-from vlkge.evaluate import ModelScores, describe_dataset
+from vlkge.evaluate import describe_dataset
 from vlkge.named_numbers import MOSTLY, label_numbers
 from vlkge.protocol import all_triples
 from vlkge.run import Run
+from vlkge.scores import ModelScores
 from vlkge.tasks.retrieval import Attribute, ListMetrics, best, judge, nearest, nearest_approximately
 
 COMMON = 0.5
@@ -122,7 +123,7 @@ def by_relation(run: Run, relation: str) -> Retriever:
         scores = ModelScores(model, torch.unique(torch.cat([asked, pool])))
 
         def similarity(rows: slice, columns: slice) -> Tensor:
-            return scores.score_vectors("tail", index, scores.of(asked[rows]), pool[columns])
+            return scores.score("tail", index, asked[rows], pool[columns])
 
         places, values = best(similarity, (len(asked), len(pool)), k, _own_places(asked, pool))
         return pool[places], values

@@ -13,7 +13,7 @@ from vlkge.candidates import CandidateSampler
 from vlkge.config import TrainingConfig
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
-from vlkge.evaluate import Evaluator, ModelScores
+from vlkge.evaluate import Evaluator
 from vlkge.negatives import Corrupt, Draw, NegativeSampler, TripleSet
 from vlkge.objective import Objective, Sampler
 from vlkge.optimizer import RowAdagrad
@@ -21,6 +21,7 @@ from vlkge.parallel import Group
 from vlkge.protocol import KnownAnswers, all_triples, make_protocol
 from vlkge.run import Run, load_weights
 from vlkge.scorers import Direction
+from vlkge.scores import ModelScores
 
 Advance = Callable[[str, int, int | None], None]
 """Told of progress: what is being done, how many are done, of how many."""

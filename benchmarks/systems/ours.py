@@ -15,11 +15,12 @@ from mkg_builder.errors import MkgError
 from vlkge.config import Experiment, load_experiment
 from vlkge.dataset import Dataset, load_dataset
 from vlkge.encoders import EncoderInfo
-from vlkge.evaluate import Evaluator, ModelScores
+from vlkge.evaluate import Evaluator
 from vlkge.features import DatasetIdentity, ModalityFeatures, save_features
 from vlkge.process import prepare_process
 from vlkge.protocol import make_protocol
 from vlkge.run import Run
+from vlkge.scores import ModelScores
 from vlkge.train import fit, start
 
 PUBLISHED = (

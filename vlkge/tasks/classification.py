@@ -13,9 +13,10 @@ from mkg_builder.errors import UnknownNameError, UsageError
 from mkg_builder.progress import watched
 from vlkge.dataset import Dataset
 from vlkge.errors import RunError
-from vlkge.evaluate import SCORES_AT_ONCE, CandidateScores
+from vlkge.evaluate import SCORES_AT_ONCE
 from vlkge.negatives import TripleSet
 from vlkge.protocol import RELATION, all_triples
+from vlkge.scores import CandidateScores
 
 VERSION = "1"
 """Of what is asked; another one where the numbers may differ for the same scores."""

@@ -1,0 +1,67 @@
+"""Who is named in whose text: the longest labels that stand in it, word for word."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
+
+import torch
+from torch import Tensor
+
+LEAST_LETTERS = 3
+"""Shorter labels stand in texts by chance."""
+
+_WORD = re.compile(r"\w+")
+Words = tuple[str, ...]
+
+
+def find_mentions(labels: Sequence[str], texts: Sequence[str | None]) -> Tensor:
+    """Which entities' texts name which others: int64 [k, 2], (text's entity, entity named), sorted, each pair once.
+
+    Where one label lies within another, the longer one counts; one that several entities share names all of them.
+    The last word may be an English plural. Nobody names himself.
+    """
+    named: dict[Words, list[int]] = defaultdict(list)
+    for entity, label in enumerate(labels):
+        words = _words(label)
+        if sum(map(len, words)) >= LEAST_LETTERS:
+            named[words].append(entity)
+    longest = max(map(len, named), default=0)
+    pairs = {
+        (entity, other)
+        for entity, text in enumerate(texts)
+        if text
+        for found in _labels_in(_words(text), named.keys(), longest)
+        for other in named[found]
+        if other != entity
+    }
+    return torch.tensor(sorted(pairs), dtype=torch.int64).view(-1, 2)
+
+
+def _labels_in(text: Words, labels: Set[Words], longest: int) -> Iterator[Words]:
+    start = 0
+    while start < len(text):
+        for stop in range(min(start + longest, len(text)), start, -1):
+            found = [
+                label for last in _singulars(text[stop - 1]) if (label := (*text[start : stop - 1], last)) in labels
+            ]
+            if found:
+                yield from found
+                start = stop
+                break
+        else:
+            start += 1
+
+
+def _singulars(word: str) -> Iterator[str]:
+    """The word, and what it may be the plural of."""
+    yield word
+    if word.endswith("ies"):
+        yield word[:-3] + "y"
+    if word.endswith("es"):
+        yield word[:-2]
+    if word.endswith("s") and not word.endswith("ss"):
+        yield word[:-1]
+
+
+def _words(text: str) -> Words:
+    return tuple(_WORD.findall(text.lower().replace("_", " ")))
