@@ -246,6 +246,14 @@ def test_without_inverses_it_is_refused() -> None:
         load_experiment(None, ["model.observed=[colour]"])
 
 
+def test_mentions_in_a_graph_without_texts_are_refused() -> None:
+    dataset = make_dataset({"train": FACTS}, "transductive")
+    plan = load_experiment(None, ["model.observed=[links,mentions]", "model.reciprocal=true"])
+    with pytest.raises(ExperimentError, match="no entity of tiny has a text"):
+        resolve(plan, dataset)
+    assert resolve(plan, told(dataset)).model.observed == ["links", "mentions"]
+
+
 def test_a_run_that_sees_the_graph_does_not_grow(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     list(fit(run, 1))

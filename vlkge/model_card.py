@@ -56,7 +56,7 @@ def render_card(run: Run, model: KGEModel, result: EvaluationResult, license_id:
         protocol=f"{about['protocol']['name']} {about['protocol']['version']}",
         ties=about["protocol"]["ties"],
         table=_table(result.rows()),
-        parts="\n".join([*parts, *map(_encoder, run.features.values())]),
+        parts="\n".join([*parts, *map(_encoder, run.features.values()), *_observed(run)]),
         layout="its real part and behind it its imaginary part" if model.scorer.parts > 1 else "one real vector",
     )
 
@@ -88,6 +88,12 @@ def _on_the_hub(source: str | None, dataset: Dataset) -> str | None:
 def _encoder(part: ModalityFeatures) -> str:
     info = part.info
     return f"* {info.modality}: {cell(info.spec)} (revision {cell(info.revision)}), {len(part.ids):,} entities"
+
+
+def _observed(run: Run) -> list[str]:
+    names = run.experiment.model.observed
+    seen = f"and what they gain by what the model sees in the graph ({', '.join(names)}), which no vector holds"
+    return ["", f"Scores are those of the vectors, {seen}."] if names else []
 
 
 def _table(rows: Sequence[Sequence[Any]]) -> str:

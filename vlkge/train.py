@@ -78,7 +78,7 @@ def resolve(experiment: Experiment, dataset: Dataset) -> Experiment:
     """The experiment with every value that depends on the data filled in.
 
     Raises:
-        ExperimentError: a modality that the features do not hold.
+        ExperimentError: a modality that the features do not hold; mentions in a graph without texts.
         FeaturesError: they cover less than `model.coverage` asks for.
     """
     features = load_features(Path(experiment.features)) if experiment.features else {}
@@ -87,6 +87,8 @@ def resolve(experiment: Experiment, dataset: Dataset) -> Experiment:
         if modality in features:
             features[modality].require_coverage(_due(dataset, features[modality].ids), least)
     modalities = experiment.model.modalities or ["structural", *held]
+    if "mentions" in experiment.model.observed and not any(dataset.texts):
+        raise ExperimentError(f"model.observed asks for mentions, and no entity of {dataset.name} has a text")
     missing = [modality for modality in modalities if modality not in (STRUCTURAL, *held)]
     if missing:
         hint = "the features hold: " + (", ".join(held) or "none; name a features folder (--features)")

@@ -94,6 +94,9 @@ def train(
     reciprocal: Annotated[
         bool | None, typer.Option("--reciprocal", help="Learn every relation's inverse as a relation of its own.")
     ] = None,
+    observed: Annotated[
+        str | None, typer.Option(help="What scores see beside vectors: of degree,links,mentions; needs --reciprocal.")
+    ] = None,
     regularizer: Annotated[str | None, typer.Option(help="n3, dura or none.")] = None,
     regularizer_weight: Annotated[float | None, typer.Option(help="What it is multiplied with.")] = None,
     lr: Annotated[float | None, typer.Option(help="Adagrad's learning rate.")] = None,
@@ -126,6 +129,7 @@ def train(
         "training.loss": loss,
         "training.negatives": int(negatives) if negatives and negatives.isdecimal() else negatives,
         "training.share_negatives": share_negatives, "model.reciprocal": reciprocal,
+        "model.observed": observed.split(",") if observed else None,
         "training.regularizer": regularizer, "training.regularizer_weight": regularizer_weight,
         "training.learning_rate": lr, "training.patience": patience,
         "training.seed": seed, "training.device": device,
