@@ -15,6 +15,7 @@ from vlkge.config import ModelConfig, load_experiment
 from vlkge.dataset import Dataset
 from vlkge.errors import ExperimentError
 from vlkge.evaluate import Evaluator, evaluate_run
+from vlkge.export import export_run
 from vlkge.growth import Plan, join
 from vlkge.model import KGEModel, build_model
 from vlkge.objective import Objective
@@ -252,6 +253,16 @@ def test_mentions_in_a_graph_without_texts_are_refused() -> None:
     with pytest.raises(ExperimentError, match="no entity of tiny has a text"):
         resolve(plan, dataset)
     assert resolve(plan, told(dataset)).model.observed == ["links", "mentions"]
+
+
+def test_an_export_says_what_its_vectors_do_not_hold_and_answers_alike(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    list(fit(run, 3))
+    made = export_run(load_run(run.folder), tmp_path / "out")
+    card = (made.folder / "README.md").read_text()
+    assert "what the model sees in the graph (degree, links, mentions), which no vector holds" in card
+    answers = [Predictor(load_run(folder)).tails_of("a:3", "r") for folder in (run.folder, made.folder)]
+    assert answers[0] == answers[1]
 
 
 def test_a_run_that_sees_the_graph_does_not_grow(tmp_path: Path) -> None:

@@ -63,6 +63,18 @@ def room(tmp_path_factory) -> Path:
 RUN = "runs/tiny-complex-average"
 
 
+def test_scores_that_see_the_graph_are_an_option_and_the_outside_is_still_asked_about(room: Path) -> None:
+    seen = ("--reciprocal", "--observed", "degree,links", "--out", "runs/seen")
+    told("train", "--dataset", "release", *FAST[:-1], *seen, cwd=room)
+    assert "observed:\n  - degree\n  - links" in (room / "runs/seen/experiment.yaml").read_text()
+    assert told("evaluate", "runs/seen", cwd=room)["overall"]["queries"] == 4
+    (room / "new.png").write_bytes(picture_bytes(99))
+    assert told("predict", "runs/seen", "--image", "new.png", cwd=room)
+    refused = vlkge("train", "--dataset", "release", *FAST, "--observed", "degree", cwd=room)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--reciprocal" in refused.stderr
+
+
 def test_evaluation_prints_the_model_beside_the_baselines(room: Path) -> None:
     done = vlkge("evaluate", RUN, cwd=room)
     assert done.returncode == 0

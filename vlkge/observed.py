@@ -88,13 +88,11 @@ class ObservedFeatures(nn.Module):
         """
         distinct, which = torch.unique(rows, return_inverse=True)
         gains = self._degrees(distinct[:, None], self.counts[distinct][:, candidates])[which]
-        seen = self._expand(anchors * self.entities, (anchors + 1) * self.entities)
-        place = torch.full((self.entities,), -1, device=candidates.device)
+        seen = self._seen_among(anchors, candidates)
+        place = torch.zeros(self.entities, dtype=torch.int64, device=candidates.device)
         place[candidates] = torch.arange(len(candidates), device=candidates.device)
-        columns = place[seen.candidates]
-        here = columns >= 0
-        seen, columns = _Entries(*(values[here] for values in seen)), columns[here]
-        return gains.index_put((seen.rows, columns), self._worth(rows, seen, read), accumulate=True)
+        where = seen.rows, place[seen.candidates]
+        return gains.index_put(where, self._worth(rows, seen, read), accumulate=True)
 
     def of(self, rows: Tensor, anchors: Tensor, candidates: Tensor) -> Tensor:
         """What the scores of questions and candidates gain, pair by pair; shapes broadcast against each other."""
@@ -102,17 +100,25 @@ class ObservedFeatures(nn.Module):
         rows, anchors, candidates = (part.expand(shape).reshape(-1) for part in (rows, anchors, candidates))
         gains = self._degrees(rows, self.counts[rows, candidates])
         keys = anchors * self.entities + candidates
-        seen = self._expand(keys, keys + 1)
+        seen = self._seen(keys, keys + 1)
         return gains.index_put((seen.rows,), self._worth(rows, seen, read=True), accumulate=True).view(shape)
 
-    def _expand(self, first: Tensor, end: Tensor) -> _Entries:
+    def _seen(self, first: Tensor, end: Tensor) -> _Entries:
         """Everything seen whose key lies from `first` up to `end`, range by range."""
-        starts, stops = torch.searchsorted(self.keys, first), torch.searchsorted(self.keys, end)
-        counts = stops - starts
-        rows = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-        before = (counts.cumsum(0) - counts)[rows]
-        places = starts[rows] + torch.arange(len(rows), device=counts.device) - before
+        start, stop = torch.searchsorted(self.keys, first), torch.searchsorted(self.keys, end)
+        rows, places = _ranges(start, stop - start)
         return _Entries(rows, self.keys[places] % self.entities, self.kinds[places])
+
+    def _seen_among(self, anchors: Tensor, candidates: Tensor) -> _Entries:
+        """Everything seen of candidates; an anchor that many questions share, with all its links, is read once."""
+        distinct, which = torch.unique(anchors, return_inverse=True)
+        seen = self._seen(distinct * self.entities, (distinct + 1) * self.entities)
+        asked = torch.zeros(self.entities, dtype=torch.bool, device=candidates.device)
+        asked[candidates] = True
+        owners, others, kinds = (part[asked[seen.candidates]] for part in seen)
+        counts = torch.bincount(owners, minlength=len(distinct))
+        rows, places = _ranges((counts.cumsum(0) - counts)[which], counts[which])
+        return _Entries(rows, others[places], kinds[places])
 
     def _worth(self, rows: Tensor, seen: _Entries, read: bool) -> Tensor:
         """The weight of each thing seen: of the asked triple itself, that it does not count among the degrees."""
@@ -125,3 +131,10 @@ class ObservedFeatures(nn.Module):
 
     def _degrees(self, rows: Tensor, counts: Tensor) -> Tensor:
         return self.degree[rows, counts.clamp(max=DEGREES - 1).long()]
+
+
+def _ranges(starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """The places of ranges one after another, and which range each is of; both [sum of counts]."""
+    rows = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    before = (counts.cumsum(0) - counts)[rows]
+    return rows, starts[rows] + torch.arange(len(rows), device=counts.device) - before
