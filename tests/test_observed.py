@@ -15,6 +15,7 @@ from vlkge.config import ModelConfig, load_experiment
 from vlkge.dataset import Dataset
 from vlkge.errors import ExperimentError
 from vlkge.evaluate import Evaluator, evaluate_run
+from vlkge.explain import Explainer
 from vlkge.export import export_run
 from vlkge.growth import Plan, join
 from vlkge.model import KGEModel, build_model
@@ -263,6 +264,20 @@ def test_an_export_says_what_its_vectors_do_not_hold_and_answers_alike(tmp_path:
     assert "what the model sees in the graph (degree, links, mentions), which no vector holds" in card
     answers = [Predictor(load_run(folder)).tails_of("a:3", "r") for folder in (run.folder, made.folder)]
     assert answers[0] == answers[1]
+
+
+def test_an_explanation_tells_what_a_score_gains_by_what_is_seen(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    list(fit(run, 5))
+    predictor = Predictor(load_run(run.folder))
+    answers, subject = predictor.tails_of("a:3", "r", top=3), predictor.entity("a:3")
+    why = Explainer(predictor).explain(subject, {"r": answers})
+    tails = torch.tensor([GRAPH.entity_index(answer.entity) for answer in answers])
+    gained = predictor.model.observed.among(torch.tensor([0]), torch.tensor([subject.index]), tails)[0]
+    assert why.modalities == ("structural", "observed")
+    expected = torch.tensor([answer.score for answer in answers]) - gained.detach()
+    assert why.without["r"]["observed"] == pytest.approx(expected.tolist(), rel=1e-5)
+    assert why.without["r"]["structural"] == pytest.approx(gained.tolist(), rel=1e-5)  # a vector of zeros scores 0
 
 
 def test_a_run_that_sees_the_graph_does_not_grow(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def test_scores_that_see_the_graph_are_an_option_and_the_outside_is_still_asked_
     assert "observed:\n  - degree\n  - links" in (room / "runs/seen/experiment.yaml").read_text()
     assert told("evaluate", "runs/seen", cwd=room)["overall"]["queries"] == 4
     (room / "new.png").write_bytes(picture_bytes(99))
-    assert told("predict", "runs/seen", "--image", "new.png", cwd=room)
+    why = told("predict", "runs/seen", "--image", "new.png", "--explain", cwd=room)["things"][0]["explanation"]
+    assert set(why["without"]["isCreatedByArtist"]) == {"image", "observed"}
     refused = vlkge("train", "--dataset", "release", *FAST, "--observed", "degree", cwd=room)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "--reciprocal" in refused.stderr

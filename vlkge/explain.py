@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mkg_builder.errors import UsageError
+from vlkge.model import SEEN
 from vlkge.predict import Prediction, Predictor, Subject
 from vlkge.tasks.retrieval import best
 
@@ -27,7 +28,8 @@ class Explanation:
 
     Attributes:
         nearest: the most alike of its type in training, the most alike first.
-        modalities: what the subject's vector is made of, besides what all of its type share.
+        modalities: what the subject's vector is made of, besides what all of its type share; and `observed` where its
+            scores see more than vectors.
         without: by relation, by modality, the score of each answer with that modality left out; empty where there
             is one modality alone, without which nothing is known of the subject.
     """
@@ -86,11 +88,11 @@ class Explainer:
         )
 
     def _modalities(self, subject: Subject) -> tuple[str, ...]:
-        real = self.predictor.model.real
+        real, seen = self.predictor.model.real, () if self.predictor.model.observed is None else (SEEN,)
         if subject.index is None:
-            return tuple(name for name in real.modalities if name in subject.raw)
+            return (*(name for name in real.modalities if name in subject.raw), *seen)
         own = real.has(torch.tensor([subject.index]))[:, 0].tolist()
-        return tuple(name for name, there in zip(real.modalities, own, strict=True) if there)
+        return (*(name for name, there in zip(real.modalities, own, strict=True) if there), *seen)
 
     def _without(self, subject: Subject, relation: str, answers: Sequence[Prediction]) -> dict[str, tuple[float, ...]]:
         dataset = self.predictor.dataset

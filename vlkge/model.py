@@ -18,6 +18,8 @@ from vlkge.scorers import make_scorer
 from vlkge.vectors import EncodedVectors, FreeVectors, spread
 
 STRUCTURAL = "structural"
+SEEN = "observed"
+"""What is withheld like a modality where nothing is to be observed."""
 
 Features = Mapping[Modality, ModalityFeatures]
 """The encoders' vectors by modality."""
@@ -104,7 +106,7 @@ class EntityRepresentation(nn.Module):
             if modality not in self.modalities or modality == STRUCTURAL:
                 raise ExperimentError(f"the model has no {modality} modality; it has {', '.join(self.modalities)}")
         given: dict[str, Tensor] = dict(raw)  # type: ignore[arg-type]
-        count = len(next(iter(given.values())))
+        count = max(map(len, given.values()), default=1)
         parts = {name: self.modalities[name].project(vectors) for name, vectors in given.items()}  # type: ignore[operator]
         free = dict(self.modalities.items()).get(STRUCTURAL)
         if isinstance(free, FreeVectors) and free.shared is not None:
@@ -190,7 +192,7 @@ class KGEModel(nn.Module):
 
         Where text is withheld from any entity, nothing is read of texts.
         """
-        if self.observed is None:
+        if self.observed is None or SEEN in self.real.withheld:
             return torch.zeros((), device=rows.device)
         return self.observed.among(rows, anchors, candidates, read="text" not in self.real.withheld)
 
