@@ -73,6 +73,16 @@ def test_entities_carry_their_label_type_and_text(release: Path) -> None:
     assert dataset.texts[dataset.entity_index("artwork:a")] is None
 
 
+def test_aliases_are_names_and_survive_saving(release: Path, tmp_path: Path) -> None:
+    dataset = load_folder(rewrite(release, "entities", "full", {"aliases": ["Alpha", "A"]}))
+    assert dataset.aliases == {"artist:z": ["Alpha", "A"]}
+    assert dataset.names()[dataset.entity_index("artist:z")] == ("Z", "Alpha", "A")
+    assert dataset.names()[dataset.entity_index("artwork:a")] == ("A",)
+    (tmp_path / "saved").mkdir()
+    dataset.save(tmp_path / "saved")
+    assert Dataset.load(tmp_path / "saved").names() == dataset.names()
+
+
 def test_the_manifest_s_identity_setting_and_prompts_are_known(release: Path) -> None:
     dataset = load_folder(release)
     manifest = schema.read_manifest(release)
@@ -167,6 +177,8 @@ def test_every_altered_file_of_a_release_is_found(release: Path) -> None:
         ("triples", "test", dict(zip(("head", "relation", "tail"), TRAIN[2], strict=True)),
          r"triples/test, row 1 repeats triples/train, row 3"),
         ("entities", "full", {"label": None}, r"entities, row 2 .*label is null"),
+        ("entities", "full", {"aliases": None}, r"entities, row 2 .*aliases is null"),
+        ("entities", "full", {"aliases": ["B", None]}, r"entities: an alias is null"),
         ("entities", "full", {"id": "artist:z"}, r"entities: id 'artist:z' is there twice"),
         ("relations", "full", {"domain": None}, r"relations, row 2 .*domain is null"),
     ],

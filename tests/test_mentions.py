@@ -9,7 +9,7 @@ LABELS = ["oak", "white oak", "tree", "berry", "glass", "ox", "White_Oak", "rive
 
 def named_in(text: str, labels: list[str] = LABELS) -> list[str]:
     """The labels that a text names, of an entity that is none of them."""
-    pairs = find_mentions([*labels, "?"], [None] * len(labels) + [text])
+    pairs = find_mentions([[label] for label in [*labels, "?"]], [None] * len(labels) + [text])
     assert all(entity == len(labels) for entity in pairs[:, 0].tolist())
     return [labels[other] for other in pairs[:, 1].tolist()]
 
@@ -30,13 +30,25 @@ def test_whole_words_the_longest_label_and_plurals(text: str, expected: list[str
 
 
 def test_nobody_names_himself_and_a_pair_stands_once() -> None:
-    assert find_mentions(["oak", "tree"], ["an oak is a tree, a tree", "unlike an oak"]).tolist() == [[0, 1], [1, 0]]
+    assert find_mentions([["oak"], ["tree"]], ["an oak is a tree, a tree", "unlike an oak"]).tolist() == [
+        [0, 1],
+        [1, 0],
+    ]
 
 
 def test_a_label_that_several_share_names_all_of_them() -> None:
-    assert find_mentions(["bank", "bank", "river"], [None, None, "it has a bank"]).tolist() == [[2, 0], [2, 1]]
+    assert find_mentions([["bank"], ["bank"], ["river"]], [None, None, "it has a bank"]).tolist() == [[2, 0], [2, 1]]
+
+
+def test_aliases_are_names_too_and_an_entity_is_named_once() -> None:
+    names = [["Rembrandt", "Rembrandt van Rijn", "rembrandt VAN rijn"], [], ["portrait"]]
+    assert find_mentions(names, [None, "a portrait by Rembrandt van Rijn", "by Rembrandt"]).tolist() == [
+        [1, 0],
+        [1, 2],
+        [2, 0],
+    ]
 
 
 @pytest.mark.parametrize("labels", [[], ["", "!?", "a"]])
 def test_without_words_there_are_no_mentions(labels: list[str]) -> None:
-    assert find_mentions(labels, ["a text!?"] * len(labels)).shape == (0, 2)
+    assert find_mentions([[label] for label in labels], ["a text!?"] * len(labels)).shape == (0, 2)

@@ -1,12 +1,13 @@
 """Dataset: the vocabulary of a published graph and its triples as integers, from a folder or from the Hub."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from mkg_builder import schema
@@ -72,6 +73,7 @@ class Dataset:
         triples: per split int64 [n, 3], columns head, relation, tail.
         tie_order: int64 [entities], the published index by which the official code breaks ties; None where the
             release keeps none.
+        aliases: other names, of the entities that have any.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Dataset:
     type_info: Mapping[str, TypeInfo]
     triples: Mapping[str, torch.Tensor]
     tie_order: torch.Tensor | None = None
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def _entity_ranks(self) -> dict[str, int]:
@@ -116,6 +119,11 @@ class Dataset:
         except ValueError:
             raise UnknownNameError("relation", relation, self.relations) from None
 
+    def names(self) -> list[tuple[str, ...]]:
+        """What each entity is called: its label and its aliases."""
+        pairs = zip(self.entities, self.labels, strict=True)
+        return [(label, *self.aliases.get(entity, ())) for entity, label in pairs]
+
     def seen(self) -> torch.Tensor:
         """Which entities occur in a train triple: bool [entities]."""
         mask = torch.zeros(len(self.entities), dtype=torch.bool)
@@ -127,7 +135,7 @@ class Dataset:
         order = {} if self.tie_order is None else {TIE_ORDER: self.tie_order}
         digest = write_tensors(folder / TRIPLES, {**self.triples, **order})
         fields = self.__dataclass_fields__.keys() - {"triples", TIE_ORDER}
-        named = {field: getattr(self, field) for field in fields}
+        named = {name: getattr(self, name) for name in fields}
         named["relation_info"] = {name: asdict(info) for name, info in self.relation_info.items()}
         named["type_info"] = {name: asdict(info) for name, info in self.type_info.items()}
         write_sealed_json(folder / VOCABULARY, {**named, "triples_sha256": digest})
@@ -141,8 +149,8 @@ class Dataset:
         """
         values = read_sealed_json(folder / VOCABULARY, DatasetError, _RESTORE)
         digest = values.pop("triples_sha256", "")
-        for field in ("entities", "labels", "types", "texts", "relations"):
-            values[field] = tuple(values[field])
+        for name in ("entities", "labels", "types", "texts", "relations"):
+            values[name] = tuple(values[name])
         values["relation_info"] = {name: RelationInfo(**info) for name, info in values["relation_info"].items()}
         values["type_info"] = {name: TypeInfo(**info) for name, info in values["type_info"].items()}
         triples = read_tensors(folder / TRIPLES, digest, DatasetError, _RESTORE)
@@ -208,7 +216,7 @@ def load_folder(folder: Path, revision: str | None = None) -> Dataset:
     for name in manifest["files"]:
         if name.startswith("triples/") and not name.startswith(tuple(f"triples/{split}-" for split in splits)):
             raise DatasetError(f"{folder / name} is of no known split ({', '.join(splits)}); {REBUILD}")
-    entities = sorted_table(folder, "entities", "id", ["id", "type", "label", "text"])
+    entities = sorted_table(folder, "entities", "id", ["id", "type", "label", "text", "aliases"])
     relations = sorted_table(folder, "relations", "name", ["name", *_STATED_OF_RELATIONS])
     triples = {split: read_triples(folder, split, entities["id"], relations["name"]) for split in splits}
     require_distinct(triples, len(entities), len(relations))
@@ -233,7 +241,15 @@ def load_folder(folder: Path, revision: str | None = None) -> Dataset:
         type_info={kind: TypeInfo(about["prompts"].get(kind)) for kind in sorted(set(types))},
         triples={name: torch.from_numpy(rows) for name, rows in triples.items()},
         tie_order=None if order is None else torch.from_numpy(order),
+        aliases=_aliases(entities),
     )
+
+
+def _aliases(entities: pa.Table) -> dict[str, list[str]]:
+    if pc.list_flatten(entities["aliases"]).null_count:
+        raise DatasetError(f"entities: an alias is null; {REBUILD}")
+    named = entities.filter(pc.greater(pc.list_value_length(entities["aliases"]), 0))
+    return dict(zip(named["id"].to_pylist(), named["aliases"].to_pylist(), strict=True))
 
 
 def _relation_info(relations: pa.Table, disjoint: Sequence[str]) -> dict[str, RelationInfo]:
@@ -247,7 +263,7 @@ def _read_about(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """What the manifest says of the release: identity, setting, relations divided by disjoint sets, prompts."""
     try:
         split, types = manifest["recipe"]["split"], manifest["recipe"]["types"]
-        about = {field: manifest[field] for field in ("name", "version", "content_sha256")}
+        about = {name: manifest[name] for name in ("name", "version", "content_sha256")}
         given = "transductive" if split["unseen"] is None else "inductive"
         about |= {"setting": given if split["policy"] == "given" else split["policy"], "unseen": split["unseen"]}
         about["disjoint"] = split.get("disjoint", [])

@@ -1,4 +1,4 @@
-"""Who is named in whose text: the longest labels that stand in it, word for word."""
+"""Who is named in whose text: the longest names that stand in it, word for word."""
 
 import re
 from collections import defaultdict
@@ -8,42 +8,44 @@ import torch
 from torch import Tensor
 
 LEAST_LETTERS = 3
-"""Shorter labels stand in texts by chance."""
+"""Shorter names stand in texts by chance."""
 
 _WORD = re.compile(r"\w+")
 Words = tuple[str, ...]
 
 
-def find_mentions(labels: Sequence[str], texts: Sequence[str | None]) -> Tensor:
+def find_mentions(names: Sequence[Sequence[str]], texts: Sequence[str | None]) -> Tensor:
     """Which entities' texts name which others: int64 [k, 2], (text's entity, entity named), sorted, each pair once.
 
-    Where one label lies within another, the longer one counts; one that several entities share names all of them.
+    Where one name lies within another, the longer one counts; one that several entities share names all of them.
     The last word may be an English plural. Nobody names himself.
+
+    Args:
+        names: of each entity, however many.
+        texts: of each entity; None where there is none.
     """
     named: dict[Words, list[int]] = defaultdict(list)
-    for entity, label in enumerate(labels):
-        words = _words(label)
-        if sum(map(len, words)) >= LEAST_LETTERS:
-            named[words].append(entity)
+    for entity, of_entity in enumerate(names):
+        for words in {_words(name) for name in of_entity}:
+            if sum(map(len, words)) >= LEAST_LETTERS:
+                named[words].append(entity)
     longest = max(map(len, named), default=0)
     pairs = {
         (entity, other)
         for entity, text in enumerate(texts)
         if text
-        for found in _labels_in(_words(text), named.keys(), longest)
+        for found in _names_in(_words(text), named.keys(), longest)
         for other in named[found]
         if other != entity
     }
     return torch.tensor(sorted(pairs), dtype=torch.int64).view(-1, 2)
 
 
-def _labels_in(text: Words, labels: Set[Words], longest: int) -> Iterator[Words]:
+def _names_in(text: Words, names: Set[Words], longest: int) -> Iterator[Words]:
     start = 0
     while start < len(text):
         for stop in range(min(start + longest, len(text)), start, -1):
-            found = [
-                label for last in _singulars(text[stop - 1]) if (label := (*text[start : stop - 1], last)) in labels
-            ]
+            found = [name for last in _singulars(text[stop - 1]) if (name := (*text[start : stop - 1], last)) in names]
             if found:
                 yield from found
                 start = stop

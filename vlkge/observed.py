@@ -37,7 +37,7 @@ class ObservedFeatures(nn.Module):
 
         degree      of how many train triples of row r it is the tail, (a, r, c) itself left out
         links       by which other rows of train a leads to it
-        mentions    whether a's text names it, whether its text names a
+        mentions    whether a's text has one of its names in it, whether its text has one of a's
 
     and each has a weight per row. As (a, r, c) itself is never looked at, train triples are seen as new ones are.
 
@@ -70,7 +70,7 @@ class ObservedFeatures(nn.Module):
         self.register_buffer("counts", counts.clamp(max=DEGREES).view(rows, -1).to(torch.uint8), persistent=False)
         keys, kinds = ends[0] * self.entities + ends[2], ends[1]
         if "mentions" in names:
-            who, named = find_mentions(dataset.labels, dataset.texts).unbind(1)
+            who, named = find_mentions(dataset.names(), dataset.texts).unbind(1)
             keys = torch.cat([keys, who * self.entities + named, named * self.entities + who])
             kinds = torch.cat([kinds, torch.full_like(who, rows), torch.full_like(who, rows + 1)])
         order = keys.argsort(stable=True)
