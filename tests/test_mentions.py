@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlkge.mentions import find_mentions
+from vlkge.mentions import MOST_NAMESAKES, find_mentions
 
 LABELS = ["oak", "white oak", "tree", "berry", "glass", "ox", "White_Oak", "river"]
 
@@ -47,6 +47,19 @@ def test_aliases_are_names_too_and_an_entity_is_named_once() -> None:
         [1, 2],
         [2, 0],
     ]
+
+
+def test_a_name_that_many_share_names_nobody_but_still_hides_no_other() -> None:
+    many = [["untitled"]] * (MOST_NAMESAKES + 1)
+    texts = [None] * len(many) + ["untitled river"]
+    assert find_mentions([*many, ["river"]], [*texts[:-1], None]).shape == (0, 2)
+    assert find_mentions([*many, ["river"], ["?"]], [*texts[:-1], None, texts[-1]]).tolist() == [[34, 33]]
+    assert len(find_mentions([*many[1:], ["?"]], texts[1:])) == MOST_NAMESAKES
+
+
+def test_names_without_end_cost_no_time() -> None:
+    words = [f"w{i}" for i in range(20_000)]
+    assert find_mentions([[" ".join(words)], ["w700"]], [" ".join(words), " ".join(words)]).tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize("labels", [[], ["", "!?", "a"]])

@@ -10,6 +10,12 @@ from torch import Tensor
 LEAST_LETTERS = 3
 """Shorter names stand in texts by chance."""
 
+MOST_WORDS = 16
+"""Longer names are not looked for: the work grows with the longest."""
+
+MOST_NAMESAKES = 32
+"""A name that more entities share, as 'Untitled', names none of them."""
+
 _WORD = re.compile(r"\w+")
 Words = tuple[str, ...]
 
@@ -17,8 +23,8 @@ Words = tuple[str, ...]
 def find_mentions(names: Sequence[Sequence[str]], texts: Sequence[str | None]) -> Tensor:
     """Which entities' texts name which others: int64 [k, 2], (text's entity, entity named), sorted, each pair once.
 
-    Where one name lies within another, the longer one counts; one that several entities share names all of them.
-    The last word may be an English plural. Nobody names himself.
+    Where one name lies within another, the longer one counts; one that several entities share names all of them, one
+    that many share none. The last word may be an English plural. Nobody names himself.
 
     Args:
         names: of each entity, however many.
@@ -27,8 +33,9 @@ def find_mentions(names: Sequence[Sequence[str]], texts: Sequence[str | None]) -
     named: dict[Words, list[int]] = defaultdict(list)
     for entity, of_entity in enumerate(names):
         for words in {_words(name) for name in of_entity}:
-            if sum(map(len, words)) >= LEAST_LETTERS:
+            if sum(map(len, words)) >= LEAST_LETTERS and len(words) <= MOST_WORDS:
                 named[words].append(entity)
+    named = {words: sharers for words, sharers in named.items() if len(sharers) <= MOST_NAMESAKES}
     longest = max(map(len, named), default=0)
     pairs = {
         (entity, other)
