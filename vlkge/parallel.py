@@ -1,5 +1,6 @@
 """Several processes that train one model: each takes a part of every batch, all make the same step."""
 
+import importlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ class Group:
         if size == 1:
             return cls()
         if not dist.is_initialized():
+            # optimisers import it, and its functions' defaults would keep a group that is there by then for ever
+            importlib.import_module("torch.distributed.nn.functional")
             dist.init_process_group("cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo")
         return cls(dist.get_rank(), size)
 
