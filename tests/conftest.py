@@ -56,6 +56,15 @@ def demo_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def two_threads() -> Iterator[None]:
+    """What is summed in parallel is summed by two threads, whatever this process was given."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """An empty Hub; huggingface_hub in this process talks to it, with a cache of its own."""
     import huggingface_hub

@@ -108,6 +108,34 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(gains, weights)
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_sums_of_many_numbers_are_the_same_bit_for_bit_every_time() -> None:
+    """torch adds to chosen places in parallel, in any order, where they are many (`index_put`); this must not."""
+    generator = torch.Generator().manual_seed(0)
+    entities = 500
+    train = torch.unique(torch.randint(0, entities, (40_000, 3), generator=generator), dim=0)
+    train[:, 1] %= 3
+    graph = make_dataset(
+        {"train": [(f"a:{i:03d}", f"r:{i % 3}", f"a:{i:03d}") for i in range(entities)]}, "transductive"
+    )
+    of = ObservedFeatures(("degree", "links"), replace(graph, triples={"train": torch.unique(train, dim=0)}))
+    for parameter in of.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    everything = torch.arange(entities)
+    upstream = torch.randn(2 * entities, entities, generator=generator)
+
+    def once() -> list[Tensor]:
+        of.zero_grad()
+        among = of.among(torch.arange(2 * entities) % of.rows, everything.repeat(2), everything)
+        pairs = of.of((everything % of.rows)[:, None], everything[:, None], everything[None])
+        ((among * upstream).sum() + (pairs * upstream[:entities]).sum()).backward()
+        return [among.detach(), pairs.detach(), *(parameter.grad.clone() for parameter in of.parameters())]
+
+    first = once()
+    for _ in range(10):
+        assert all(torch.equal(one, other) for one, other in zip(first, once(), strict=True))
+
+
 FACTS: list[Fact] = [(f"a:{i}", "r" if i % 2 else "s", f"b:{i % 3}") for i in range(8)]
 SMALL = told(make_dataset({"train": FACTS, "test": [("a:1", "s", "b:2")]}, "transductive"))
 

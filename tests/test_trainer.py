@@ -56,6 +56,24 @@ def checkpoint(run: Run) -> dict[str, torch.Tensor]:
     return load_file(run.folder / run.record["checkpoint"]["file"])
 
 
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("scorer", SCORERS.names())
+@pytest.mark.parametrize("way", [(), ("training.loss=softmax", "training.negatives=all", "model.reciprocal=true")])
+def test_batches_of_a_real_size_train_alike_every_time(scorer: str, way: tuple[str, ...], tmp_path: Path) -> None:
+    """Above 32,768 numbers torch adds up in parallel, and in any order where an index has repeats."""
+    facts = [(f"a:{i:04d}", f"r:{i % 2}", f"a:{i * 7 % 1024:04d}") for i in range(1024)]
+    dataset = make_dataset({"train": facts}, "transductive")
+    settings = [f"model.scorer={scorer}", "model.modalities=[structural]", "model.structural=own", "model.dim=128",
+                "training.negatives=8", *way]  # fmt: skip
+    states = []
+    for name in ("one", "two", "three"):
+        run = create_run(tmp_path / name, resolve(load_experiment(None, settings), dataset), dataset)
+        list(fit(run, 2))
+        states.append(checkpoint(load_run(run.folder)))
+    for other in states[1:]:
+        assert all(torch.equal(tensor, other[key]) for key, tensor in states[0].items())
+
+
 @pytest.mark.parametrize(("scorer", "fusion", "modalities", "way"), CASES)
 def test_it_trains_resumes_and_evaluates(
     scorer: str, fusion: str, modalities: str, way: tuple[str, ...], features: Path, tmp_path: Path

@@ -60,7 +60,7 @@ class _Batch:
         self.vectors = model.represent(distinct)
         of_ends, *self.places = places.split([len(ends), *map(len, drawn)])
         self.head, self.tail = embedding(of_ends, self.vectors).chunk(2)
-        self.relation = model.relations[positives[:, 1]]
+        self.relation = embedding(positives[:, 1], model.relations)
 
     def scores(self) -> list[tuple[Tensor, Tensor]]:
         """The scores of positives [q] and of their negatives [q, k], -inf where there is none."""
@@ -88,7 +88,7 @@ class _Batch:
         return scorer.margin + positive, scorer.margin + negative
 
     def _by_formula(self, heads: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        scorer, others, wide = self.model.scorer, self.vectors[places], self.relation[:, None]
+        scorer, others, wide = self.model.scorer, embedding(places, self.vectors), self.relation[:, None]
         negative = others.new_empty(places.shape)
         for chosen, swapped in ((~heads, False), (heads, True)):
             if bool(chosen.any()):

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from vlkge.dataset import Dataset
 from vlkge.mentions import find_mentions
@@ -87,12 +88,12 @@ class ObservedFeatures(nn.Module):
             read: whether texts may be seen.
         """
         distinct, which = torch.unique(rows, return_inverse=True)
-        gains = self._degrees(distinct[:, None], self.counts[distinct][:, candidates])[which]
+        gains = embedding(which, self._degrees(distinct[:, None], self.counts[distinct][:, candidates]))
         seen = self._seen_among(anchors, candidates)
         place = torch.zeros(self.entities, dtype=torch.int64, device=candidates.device)
         place[candidates] = torch.arange(len(candidates), device=candidates.device)
-        where = seen.rows, place[seen.candidates]
-        return gains.index_put(where, self._worth(rows, seen, read), accumulate=True)
+        where = seen.rows * len(candidates) + place[seen.candidates]
+        return gains.flatten().index_add(0, where, self._worth(rows, seen, read)).view(gains.shape)
 
     def of(self, rows: Tensor, anchors: Tensor, candidates: Tensor) -> Tensor:
         """What the scores of questions and candidates gain, pair by pair; shapes broadcast against each other."""
@@ -101,7 +102,7 @@ class ObservedFeatures(nn.Module):
         gains = self._degrees(rows, self.counts[rows, candidates])
         keys = anchors * self.entities + candidates
         seen = self._seen(keys, keys + 1)
-        return gains.index_put((seen.rows,), self._worth(rows, seen, read=True), accumulate=True).view(shape)
+        return gains.index_add(0, seen.rows, self._worth(rows, seen, read=True)).view(shape)
 
     def _seen(self, first: Tensor, end: Tensor) -> _Entries:
         """Everything seen whose key lies from `first` up to `end`, range by range."""
@@ -124,13 +125,13 @@ class ObservedFeatures(nn.Module):
         """The weight of each thing seen: of the asked triple itself, that it does not count among the degrees."""
         asked = rows[seen.rows]
         mentions = self.mentions if read else torch.zeros_like(self.mentions)
-        weights = torch.cat([self.links, mentions], dim=1)[asked, seen.kinds]
+        weights = _chosen(torch.cat([self.links, mentions], dim=1), asked, seen.kinds)
         count = self.counts[asked, seen.candidates]
         less = self._degrees(asked, count.clamp(min=1) - 1) - self._degrees(asked, count)
         return torch.where(seen.kinds == asked, less, weights)
 
     def _degrees(self, rows: Tensor, counts: Tensor) -> Tensor:
-        return self.degree[rows, counts.clamp(max=DEGREES - 1).long()]
+        return _chosen(self.degree, rows, counts.clamp(max=DEGREES - 1).long())
 
 
 def _ranges(starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,3 +139,8 @@ def _ranges(starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     rows = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
     before = (counts.cumsum(0) - counts)[rows]
     return rows, starts[rows] + torch.arange(len(rows), device=counts.device) - before
+
+
+def _chosen(weights: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`weights[rows, columns]`; on a CPU the gradient is summed in one order, whereas that of an index has none."""
+    return embedding(rows * weights.shape[1] + columns, weights.reshape(-1, 1)).squeeze(-1)
