@@ -9,7 +9,9 @@ filtered negatives per triple, loss, optimiser and threads; ours is measured bef
 machine whose speed drifts shows.
 
 The peers are timed on some batches of an epoch and some validation queries, and scaled: the cost of a batch and of a
-query is constant by construction. `--full` times all of it, and races the official code for real, which takes hours.
+query is constant by construction. Each is measured in several processes, of which the median counts: how much of its
+time the official code spends on getting memory from the kernel is settled anew in each. `--full --peer-runs 1` times
+all batches and queries, and races the official code for real, which takes hours.
 """
 
 import argparse
@@ -38,7 +40,11 @@ CONFIGURATIONS = ("distmult", "complex", "rotate", "transe", "distmult+features"
 MODES = {"train": "train", "validation": "val", "test": "test"}
 RACER = "distmult"
 REPLICA = "our replica of its configuration"
-MEDIANS = ("epoch_seconds", "validation_seconds", "evaluation_gflops", "machine_gflops")
+SECONDS = ("epoch_seconds", "validation_seconds")
+MEDIANS = (*SECONDS, "evaluation_gflops", "machine_gflops")
+PEAKS = ("training_peak_mib", "peak_mib")
+WIDE = 1.5
+"""Runs of a peer that differ by more are told."""
 Found = dict[str, Any]
 
 
@@ -56,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--epochs", type=int, default=2, help="of ours, timed before the peers and again after")
+    parser.add_argument("--peer-runs", type=int, default=3, help="how often each peer is measured, in a new process")
     parser.add_argument("--batches", type=int, default=4, help="of an epoch of the peers, timed")
     parser.add_argument("--validation-queries", type=int, default=128, help="of the peers, timed")
     parser.add_argument("--full", action="store_true", help="time all batches and queries; race the official code")
@@ -85,7 +92,7 @@ def main() -> None:
     peers = {"official": environments.official(asked.official, asked.workspace) if asked.official else None,
              "PyKEEN": environments.pykeen(asked.workspace) if asked.pykeen else None}  # fmt: skip
     before = os.getloadavg()[0]
-    rows = {name: measure(name, task, peers, asked.full) for name in asked.configurations.split(",")}
+    rows = {name: measure(name, task, peers, asked) for name in asked.configurations.split(",")}
     raced = race(task, asked, rows, peers["official"]) if asked.target_mrr else []
     about = describe(dataset, asked, rows) | {"load_before": before, "load_after": os.getloadavg()[0]}
     report = {"about": about, "configurations": rows, "race": raced, "notes": notes(asked, rows)}
@@ -123,7 +130,7 @@ def first_task(asked: argparse.Namespace, release: Path, dataset: Dataset) -> Ta
     return Task(str(place), str(release), str(asked.workspace.resolve()), **given, **part)
 
 
-def measure(name: str, common: Task, peers: dict[str, System | None], full: bool) -> Found:
+def measure(name: str, common: Task, peers: dict[str, System | None], asked: argparse.Namespace) -> Found:
     """One configuration: ours, the peers, ours again."""
     scorer, _, features = name.partition("+")
     task = replace(common, scorer=scorer, features=bool(features))
@@ -132,18 +139,24 @@ def measure(name: str, common: Task, peers: dict[str, System | None], full: bool
     before = environments.ours().measure(task)
     for peer in PEERS:
         system = peers[peer]
-        say(f"{name}: {peer}" + (", all of it" if full else ""))
-        found[peer] = system.measure(task) if system else {}
+        say(f"{name}: {peer}" + (", all of it" if asked.full else ""))
+        found[peer] = median_of([system.measure(task) for _ in range(asked.peer_runs)]) if system else {}
     say(f"{name}: ours again")
-    return {"ours": median_of(before, environments.ours().measure(task)), **found}
+    after = environments.ours().measure(task)
+    ours = median_of([before, after])
+    if "refused" not in ours:
+        ours["drift"] = after["epoch_seconds"] / before["epoch_seconds"]
+    return {"ours": ours, **found}
 
 
-def median_of(before: Found, after: Found) -> Found:
-    """Both of our measurements as one; `drift` is how much slower the later one is."""
-    if "refused" in before or "refused" in after:
-        return before | after
-    middle = {key: median([before[key], after[key]]) for key in MEDIANS}
-    return after | middle | {"drift": after["epoch_seconds"] / before["epoch_seconds"]}
+def median_of(runs: list[Found]) -> Found:
+    """All runs of one system as one; `spread` has the least and the largest of their seconds."""
+    if refused := [run for run in runs if "refused" in run]:
+        return refused[0]
+    middle = {key: median([run[key] for run in runs]) for key in MEDIANS if key in runs[0]}
+    peaks = {key: max(run[key] for run in runs) for key in PEAKS}
+    spread = {key: [min(run[key] for run in runs), max(run[key] for run in runs)] for key in SECONDS}
+    return {**runs[0], **middle, **peaks, "spread": spread}
 
 
 def race(task: Task, asked: argparse.Namespace, rows: dict[str, Found], official: System | None) -> list[Found]:
@@ -208,6 +221,12 @@ def notes(asked: argparse.Namespace, rows: dict[str, Found]) -> list[str]:
             f"Peers: {asked.batches} batches of an epoch and {asked.validation_queries} queries timed, after a "
             "warm-up, and scaled linearly to the epoch and the validation."
         )
+    said.append(f"Each peer was measured in {asked.peer_runs} processes one after another; the medians are shown.")
+    said += [
+        f"{name}, {system}: {what.removesuffix('_seconds')} {least:.3g} to {most:.3g} s"
+        for name, found in rows.items() for system in PEERS
+        for what, (least, most) in found[system].get("spread", {}).items() if most > WIDE * least
+    ]  # fmt: skip
     if not asked.official:
         said.append("official: not measured; git clone https://github.com/thefth/vl-kge, then --official FOLDER")
     if not asked.pykeen:

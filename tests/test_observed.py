@@ -26,7 +26,7 @@ from vlkge.protocol import Strict
 from vlkge.run import Run, create_run, load_run
 from vlkge.scorers import REGISTRY as SCORERS
 from vlkge.scores import ModelScores
-from vlkge.train import check_names, fit, resolve
+from vlkge.train import fit, resolve
 
 
 def told(dataset: Dataset) -> Dataset:
@@ -270,8 +270,10 @@ def test_text_that_is_withheld_is_not_read_through_mentions() -> None:
 
 
 def test_without_inverses_it_is_refused() -> None:
-    with pytest.raises(ExperimentError, match=r"needs model.reciprocal \(--reciprocal\)"):
-        check_names(load_experiment(None, ["model.observed=[degree]"]))
+    with pytest.raises(ExperimentError, match=r"observed needs reciprocal \(--reciprocal\)"):
+        load_experiment(None, ["model.observed=[degree]"])
+    with pytest.raises(ValueError, match="observed needs reciprocal"):
+        ModelConfig(observed=["degree"])
     with pytest.raises(ExperimentError, match=r"model\.observed"):
         load_experiment(None, ["model.observed=[colour]"])
 

@@ -213,8 +213,8 @@ def test_a_text_is_read_with_the_prompt_of_its_type(predictor: Predictor, monkey
 @pytest.mark.parametrize("new_only", [False, True])
 def test_the_best_are_those_of_a_plain_sort_ties_to_the_smaller_id(predictor: Predictor, top: int, new_only) -> None:
     relation, known = DATASET.relation_index("by"), {DATASET.entity_index("artist:1"): "train"}
-    scores = torch.tensor([1.0, 2.0, 1.0])
-    found = predictor._best(relation, scores, None, known, top, new_only)
+    scores, allowed = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([True, not new_only, True])
+    found = predictor._best(relation, scores, None, allowed, known, top)
     expected = sorted(range(3), key=lambda i: (-scores[i], i))
     expected = [i for i in expected if not (new_only and i == 1)][:top]
     assert [(p.rank, p.entity) for p in found] == [(rank, f"artist:{i}") for rank, i in enumerate(expected, 1)]
@@ -222,7 +222,10 @@ def test_the_best_are_those_of_a_plain_sort_ties_to_the_smaller_id(predictor: Pr
 
 def test_nothing_new_is_no_answer(predictor: Predictor) -> None:
     everything = {DATASET.entity_index(f"artist:{i}"): "train" for i in range(3)}
-    found: list[Prediction] = predictor._best(DATASET.relation_index("by"), torch.zeros(3), None, everything, 5, True)
+    nothing = torch.zeros(3, dtype=torch.bool)
+    found: list[Prediction] = predictor._best(
+        DATASET.relation_index("by"), torch.zeros(3), None, nothing, everything, 5
+    )
     assert found == []
 
 

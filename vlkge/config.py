@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from mkg_builder.errors import RecipeError, UnknownNameError
 from mkg_builder.strict import Strict, parse_yaml, set_dotted, validate
 from vlkge.errors import ExperimentError
 
 Modality = Literal["structural", "image", "text"]
+ObservedName = Literal["degree", "links", "mentions"]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -41,6 +42,7 @@ class ModelConfig(_Section):
             (Lacroix et al., ICML 2018).
         observed: what a score also sees of a candidate, with weights per relation (Toutanova & Chen, CVSC 2015): the
             `degree` it has already, the `links` from the entity asked about, `mentions` of one in the other's text.
+            Each relation is asked both ways, so that it needs `reciprocal`.
     """
 
     scorer: str = "complex"
@@ -55,7 +57,13 @@ class ModelConfig(_Section):
     modality_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     coverage: dict[Literal["image", "text"], Annotated[float, Field(ge=0.0, le=1.0)]] = {}
     reciprocal: bool = False
-    observed: list[Literal["degree", "links", "mentions"]] = []
+    observed: list[ObservedName] = []
+
+    @model_validator(mode="after")
+    def _asks_both_ways(self) -> "ModelConfig":
+        if self.observed and not self.reciprocal:
+            raise ValueError("observed needs reciprocal (--reciprocal), since it asks each relation both ways")
+        return self
 
 
 class TrainingConfig(_Section):

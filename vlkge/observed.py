@@ -6,16 +6,16 @@ latent ones: Toutanova & Chen, "Observed Versus Latent Features for Knowledge Ba
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from vlkge.config import ObservedName
 from vlkge.dataset import Dataset
 from vlkge.mentions import find_mentions
 
-ObservedName = Literal["degree", "links", "mentions"]
 OBSERVED: tuple[ObservedName, ...] = get_args(ObservedName)
 
 DEGREES = 4

@@ -215,15 +215,8 @@ class Predictor:
         known = [{} if one.index is None else _known_tails(self.dataset, one.index, index) for one in subjects]
         stated = torch.stack([self._among(index, tails) for tails in known])
         likely = [None] * len(scores) if fitted is None else fitted.probabilities(scores, stated)
-        return [self._best(index, *row, top, new_only) for row in zip(scores, likely, known, strict=True)]
-
-    def vector(self, subject: Subject, without: str | None = None) -> Tensor:
-        """The vector [1, size] of a subject, one modality left out where that is asked for."""
-        with torch.no_grad():
-            if subject.index is not None:
-                with self.model.real.without([without] if without else [], torch.tensor([True])):
-                    return self.model.represent(torch.tensor([subject.index]))
-            return self.model.represent_outside({name: raw for name, raw in subject.raw.items() if name != without})
+        allowed = ~stated if new_only else torch.ones_like(stated)
+        return [self._best(index, *row, top) for row in zip(scores, likely, allowed, known, strict=True)]
 
     def score(
         self, subjects: Sequence[Subject], relation: int, candidates: Tensor, without: str | None = None
@@ -233,20 +226,26 @@ class Predictor:
         Raises:
             RunError: they are not finite.
         """
-        anchors = torch.cat([self.vector(subject, without) for subject in subjects])
         who = torch.tensor([-1 if subject.index is None else subject.index for subject in subjects])
         of_model = self._scores  # candidates are represented with all that they have
         with self.model.real.without([without] if without else [], torch.tensor([True])):
+            anchors = torch.cat([self._vector(subject, without) for subject in subjects])
             scores = of_model.score_vectors("tail", relation, anchors, candidates, who)
         if not bool(scores.isfinite().all()):
             raise RunError(f"{self.run.folder} gives scores that are not finite; its training diverged")
         return scores
 
+    @torch.no_grad()
+    def _vector(self, subject: Subject, without: str | None) -> Tensor:
+        """The vector [1, size] of a subject; of one outside the graph what is left out is never read."""
+        if subject.index is not None:
+            return self.model.represent(torch.tensor([subject.index]))
+        return self.model.represent_outside({name: raw for name, raw in subject.raw.items() if name != without})
+
     def _best(
-        self, relation: int, scores: Tensor, likely: Tensor | None, known: dict[int, str], top: int, new_only: bool
+        self, relation: int, scores: Tensor, likely: Tensor | None, allowed: Tensor, known: dict[int, str], top: int
     ) -> list[Prediction]:
         entities = self.candidates(relation)
-        allowed = ~self._among(relation, known) if new_only else torch.ones_like(scores, dtype=torch.bool)
         wanted = min(top, int(allowed.sum()))
         least = scores[allowed].topk(wanted).values[-1:]
         near = (allowed & (scores >= least)).nonzero()[:, 0] if wanted else allowed.nonzero()[:, 0]

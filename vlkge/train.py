@@ -60,13 +60,11 @@ def check_names(experiment: Experiment) -> None:
 
     Raises:
         UnknownNameError: names what exists and the nearest.
-        ExperimentError: torch knows no such device, or this machine has none; observed features without inverses.
+        ExperimentError: torch knows no such device, or this machine has none.
     """
     SCORERS.resolve(experiment.model.scorer)
     FUSIONS.resolve(experiment.model.fusion)
     make_protocol(experiment.protocol)
-    if experiment.model.observed and not experiment.model.reciprocal:
-        raise ExperimentError("model.observed asks each relation both ways: it needs model.reciprocal (--reciprocal)")
     try:
         torch.zeros(1, device=experiment.training.device)
     except (RuntimeError, AssertionError) as error:
