@@ -2,7 +2,7 @@
 # make test         install, then the tests
 # make check        ruff and mypy --strict
 # make test-shared  the tests that need ../shared, the stand-in sources
-# make bench        this library beside PyKEEN and the official VL-KGE code on WN9-IMG, about ten minutes on two cores:
+# make bench        this library beside PyKEEN and the official VL-KGE code on WN9-IMG, about twelve minutes on two cores:
 #                   OFFICIAL=CLONE of github.com/thefth/vl-kge, DATA=FOLDER of the files where the clone has none
 # TORCH=cuda        leave the choice of the PyTorch build to pip (default: the CPU build)
 
