@@ -29,7 +29,8 @@ class SharedCandidates:
 
     def part(self, batch: slice) -> "SharedCandidates":
         """Those of some of the batch's triples."""
-        first, last = torch.searchsorted(self.rows, torch.tensor([batch.start, batch.stop])).tolist()
+        ends = torch.tensor([batch.start, batch.stop], device=self.rows.device)
+        first, last = torch.searchsorted(self.rows, ends).tolist()
         queries, columns = self.known
         mine = (queries >= first) & (queries < last)
         rows = self.rows[first:last] - batch.start

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,29 @@ Opponents = Negatives | Sequence[SharedCandidates]
 Sampler = NegativeSampler | CandidateSampler
 
 
+class Cost(NamedTuple):
+    """What some triples cost, as sums, so that parts of a batch add up to the whole.
+
+    Attributes:
+        loss: the sum of its terms.
+        terms: how many they are.
+        penalty: the sum of the triples' regulariser times its weight; None where there is none.
+    """
+
+    loss: Tensor
+    terms: Tensor
+    penalty: Tensor | None
+
+    def total(self, terms: Tensor, triples: int) -> Tensor:
+        """What is made small, times `terms`: the mean of the loss and the mean of the penalty, of a whole batch.
+
+        Args:
+            terms: of the whole batch.
+            triples: of the whole batch.
+        """
+        return self.loss if self.penalty is None else self.loss + self.penalty * (terms / triples)
+
+
 @dataclass(frozen=True)
 class Objective:
     """The loss to be made small.
@@ -33,19 +57,15 @@ class Objective:
     regularizer: RegularizerName = "none"
     weight: float = 0.0
 
-    def __call__(self, model: KGEModel, positives: Tensor, opponents: Opponents) -> tuple[Tensor, Tensor]:
-        """The loss of triples [b, 3] as a sum and the number of its terms; their quotient is what is made small.
-
-        The regulariser is scaled so that the quotient holds `weight` times its mean over the positives.
-        """
+    def __call__(self, model: KGEModel, positives: Tensor, opponents: Opponents) -> Cost:
+        """What triples [b, 3] cost among their opponents."""
         batch = _Batch(model, positives, opponents)
         parts = [LOSSES[self.loss](*scores) for scores in batch.scores()]
         total, count = torch.stack([part[0] for part in parts]).sum(), torch.stack([part[1] for part in parts]).sum()
-        regularizer = REGULARIZERS[self.regularizer]
+        regularizer, penalty = REGULARIZERS[self.regularizer], None
         if regularizer is not None and self.weight:
-            of_vectors = regularizer(model.scorer, batch.head, batch.relation, batch.tail)
-            total = total + self.weight * of_vectors * (count / len(positives))
-        return total, count
+            penalty = self.weight * regularizer(model.scorer, batch.head, batch.relation, batch.tail)
+        return Cost(total, count, penalty)
 
 
 class _Batch:
@@ -89,13 +109,14 @@ class _Batch:
 
     def _by_formula(self, heads: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         scorer, others, wide = self.model.scorer, embedding(places, self.vectors), self.relation[:, None]
-        negative = others.new_empty(places.shape)
+        positive = scorer.score(self.head, self.relation, self.tail)
+        negative = positive.new_empty(places.shape)
         for chosen, swapped in ((~heads, False), (heads, True)):
             if bool(chosen.any()):
                 head = others[chosen] if swapped else self.head[chosen, None]
                 tail = self.tail[chosen, None] if swapped else others[chosen]
                 negative[chosen] = scorer.score(head, wide[chosen], tail)
-        return scorer.score(self.head, self.relation, self.tail), negative
+        return positive, negative
 
     def _among(self, shared: SharedCandidates, places: Tensor) -> tuple[Tensor, Tensor]:
         scorer, others = self.model.scorer, embedding(places, self.vectors)

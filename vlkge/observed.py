@@ -93,7 +93,7 @@ class ObservedFeatures(nn.Module):
         place = torch.zeros(self.entities, dtype=torch.int64, device=candidates.device)
         place[candidates] = torch.arange(len(candidates), device=candidates.device)
         where = seen.rows * len(candidates) + place[seen.candidates]
-        return gains.flatten().index_add(0, where, self._worth(rows, seen, read)).view(gains.shape)
+        return gains.flatten().index_add(0, where, self._worth(rows, anchors, seen, read)).view(gains.shape)
 
     def of(self, rows: Tensor, anchors: Tensor, candidates: Tensor) -> Tensor:
         """What the scores of questions and candidates gain, pair by pair; shapes broadcast against each other."""
@@ -102,7 +102,7 @@ class ObservedFeatures(nn.Module):
         gains = self._degrees(rows, self.counts[rows, candidates])
         keys = anchors * self.entities + candidates
         seen = self._seen(keys, keys + 1)
-        return gains.index_add(0, seen.rows, self._worth(rows, seen, read=True)).view(shape)
+        return gains.index_add(0, seen.rows, self._worth(rows, anchors, seen, read=True)).view(shape)
 
     def _seen(self, first: Tensor, end: Tensor) -> _Entries:
         """Everything seen whose key lies from `first` up to `end`, range by range."""
@@ -121,14 +121,16 @@ class ObservedFeatures(nn.Module):
         rows, places = _ranges((counts.cumsum(0) - counts)[which], counts[which])
         return _Entries(rows, others[places], kinds[places])
 
-    def _worth(self, rows: Tensor, seen: _Entries, read: bool) -> Tensor:
+    def _worth(self, rows: Tensor, anchors: Tensor, seen: _Entries, read: bool) -> Tensor:
         """The weight of each thing seen: of the asked triple itself, that it does not count among the degrees."""
         asked = rows[seen.rows]
+        # the asked triple the other way round, where it leads back to where it began
+        again = (anchors[seen.rows] == seen.candidates) & (seen.kinds == (asked + self.rows // 2) % self.rows)
         mentions = self.mentions if read else torch.zeros_like(self.mentions)
         weights = _chosen(torch.cat([self.links, mentions], dim=1), asked, seen.kinds)
         count = self.counts[asked, seen.candidates]
         less = self._degrees(asked, count.clamp(min=1) - 1) - self._degrees(asked, count)
-        return torch.where(seen.kinds == asked, less, weights)
+        return torch.where(seen.kinds == asked, less, weights.masked_fill(again, 0.0))
 
     def _degrees(self, rows: Tensor, counts: Tensor) -> Tensor:
         return _chosen(self.degree, rows, counts.clamp(max=DEGREES - 1).long())

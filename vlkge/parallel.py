@@ -32,6 +32,8 @@ class Group:
         if not dist.is_initialized():
             # optimisers import it, and its functions' defaults would keep a group that is there by then for ever
             importlib.import_module("torch.distributed.nn.functional")
+            if torch.cuda.is_available():  # `cuda` is this process's own; those that stay on the CPU may be more
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
             dist.init_process_group("cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo")
         return cls(dist.get_rank(), size)
 

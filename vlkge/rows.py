@@ -162,10 +162,10 @@ class _Learner:
         rivals = self.rivals.draw(self.generator, len(batches))
         for done, (positives, others) in enumerate(zip_longest(batches, rivals), 1):
             opponents = self.material.sampler.sample(positives, self.generator)
-            loss, count = self.objective(self.model, positives, opponents)
-            if others is not None:
-                more = self.objective(self.model, *others)
-                loss, count = loss + more[0], count + more[1]
+            batch = [(positives, opponents), *([] if others is None else [others])]
+            costs = [self.objective(self.model, *part) for part in batch]
+            count, triples = torch.stack([cost.terms for cost in costs]).sum(), sum(len(part[0]) for part in batch)
+            loss = torch.stack([cost.total(count, triples) for cost in costs]).sum()
             self.optimizer.zero_grad()
             (loss / count).backward()  # type: ignore[no-untyped-call]
             self._step()

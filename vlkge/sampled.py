@@ -23,7 +23,7 @@ def sampled_products(queries: Tensor, entities: Tensor, index: Tensor) -> Tensor
     """`queries[i] . entities[index[i, j]]`, [b, k], of [b, d], [n, d] and int64 [b, k]; differentiable."""
     if queries.is_cuda:
         return torch.einsum("bd,bkd->bk", queries, entities[index])
-    products: Tensor = _Sampled.apply(queries, entities, index, _multiply, _add_factors)  # type: ignore[no-untyped-call]
+    products: Tensor = _Sampled.apply(_wide(queries), _wide(entities), index, _multiply, _add_factors)  # type: ignore[no-untyped-call]
     return products
 
 
@@ -31,13 +31,18 @@ def sampled_distances(queries: Tensor, entities: Tensor, index: Tensor) -> Tenso
     """`|queries[i] - entities[index[i, j]]|_1`, [b, k], of [b, d], [n, d] and int64 [b, k]; differentiable."""
     if queries.is_cuda:
         return (queries[:, None] - entities[index]).abs().sum(-1)
-    distances: Tensor = _Sampled.apply(queries, entities, index, _measure, _add_signs)  # type: ignore[no-untyped-call]
+    distances: Tensor = _Sampled.apply(_wide(queries), _wide(entities), index, _measure, _add_signs)  # type: ignore[no-untyped-call]
     return distances
 
 
 def measure_open(queries: Tensor, entities: Tensor, floor: Tensor, out: Tensor) -> None:
     """Write the negative distance into `out` [b, n] wherever that holds a bound not under `floor` [b]; on a CPU."""
     in_threads(_measure_open, len(queries), *map(array, (queries, entities, floor, out)))
+
+
+def _wide(vectors: Tensor) -> Tensor:
+    """Vectors that NumPy has a type for: what matrix products leave in bfloat16 it has not."""
+    return vectors.float() if vectors.dtype == torch.bfloat16 else vectors
 
 
 class _Sampled(torch.autograd.Function):

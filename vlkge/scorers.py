@@ -31,6 +31,15 @@ SHORTEST = 1e-12
 """What is shorter is not brought to length 1."""
 
 
+FORMULA_VALUES = 2**24
+"""So many components of queries and candidates side by side are given to a formula at once."""
+
+
+def _bounded(candidates: Tensor, queries: int) -> tuple[Tensor, ...]:
+    """Candidates [m, size] in parts."""
+    return torch.split(candidates, max(1, FORMULA_VALUES // max(1, queries * candidates.shape[-1])))
+
+
 class Scorer(ABC):
     """A formula over vectors; it holds no entity and no relation.
 
@@ -54,11 +63,13 @@ class Scorer(ABC):
 
     def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         """Scores [b, m] of b queries (head, relation) against the same m tails."""
-        return self.score(head[:, None], relation[:, None], tails[None])
+        parts = _bounded(tails, len(head))
+        return torch.cat([self.score(head[:, None], relation[:, None], part[None]) for part in parts], dim=1)
 
     def score_heads(self, heads: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Scores [b, m] of b queries (relation, tail) against the same m heads."""
-        return self.score(heads[None], relation[:, None], tail[:, None])
+        parts = _bounded(heads, len(tail))
+        return torch.cat([self.score(part[None], relation[:, None], tail[:, None]) for part in parts], dim=1)
 
 
 class QueryScorer(Scorer):
