@@ -12,12 +12,10 @@ and at the end, all is forced to the disk: `kill -9` loses no answer, a power cu
 is missing or altered is asked again. No symbolic link is followed inside the folder.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -28,15 +26,14 @@ from urllib.parse import urlsplit
 
 from mkg_builder.addresses import is_loopback
 from mkg_builder.durable import copy_durably, file_sha256, sync_file_system, sync_folder, write_durably, write_whole
-from mkg_builder.errors import DataError, LockedError, StorageError, UsageError
+from mkg_builder.errors import DataError, StorageError, UsageError
 from mkg_builder.journal import LATEST, Journal, Record
+from mkg_builder.lock import OPENING, locked
 from mkg_builder.source import Answer
 
 FORMAT = "1"
 LEAST_FREE = 16 * 2**20
 """Bytes that must be free before anything is fetched."""
-
-OPENING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 
 
 class Snapshot:
@@ -68,16 +65,7 @@ class Snapshot:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._require_own()
-        with os.fdopen(os.open(self.folder / "lock", OPENING, 0o644), "a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                time.sleep(0.2)  # who has just taken it is still writing down who it is
-                lock.seek(0)
-                raise LockedError(f"{self.folder} is in use by {lock.read().strip() or 'another process'}") from None
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-            lock.flush()
+        with locked(self.folder):
             self._require_room()
             for left in self.folder.rglob(".new-*"):  # a killed process's
                 left.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ MKG_BUILDER = (
     "summary", "checks", "leaks", "write", "shards", "compare", "differences", "croissant", "card", "statistics",
     "split", "decisions", "align", "clean", "reconcile", "facts", "knowledge_graph", "workshop", "images",
     "sources", "testing", "context", "picture_pool", "picture_worker", "http", "robots", "throttle", "replies",
-    "wire", "connections", "sparql", "snapshot", "journal", "source", "recipe", "layers", "strict", "content",
+    "wire", "connections", "sparql", "snapshot", "lock", "journal", "source", "recipe", "layers", "strict", "content",
     "schema", "triples", "unions", "near_duplicates", "picture", "graph", "findings", "remote", "markdown", "page",
     "terminal", "registry", "rows", "places", "tables", "names", "dates", "durable", "ordering", "addresses", "clock",
     "progress", "redaction", "errors",
@@ -43,8 +43,8 @@ VLKGE = (
 )  # fmt: skip
 
 COMMON_FLOOR = {
-    "durable", "errors", "markdown", "names", "page", "picture", "progress", "registry", "remote", "rows", "schema",
-    "strict", "terminal",
+    "durable", "errors", "lock", "markdown", "names", "page", "picture", "progress", "registry", "remote", "rows",
+    "schema", "strict", "terminal",
 }  # fmt: skip
 """What vlkge may use of mkg_builder."""
 

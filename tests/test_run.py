@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mkg_builder.errors import MkgError, UsageError
+from mkg_builder.errors import LockedError, MkgError, UsageError
 from tests.vlkge_contracts import make_dataset, make_features
 from vlkge import run as run_module
 from vlkge.config import load_experiment
 from vlkge.errors import RunError
 from vlkge.features import save_features
-from vlkge.files import write_tensors
+from vlkge.files import whole_folder, write_tensors
 from vlkge.run import Run, create_run, load_run
 from vlkge.train import fit, resolve
 
@@ -47,6 +47,54 @@ def test_a_run_read_back_is_the_run_that_was_trained(tmp_path: Path) -> None:
     assert torch.equal(again.load_model().represent(indices), run.load_model().represent(indices))
 
 
+def test_a_second_process_that_would_train_it_is_refused(tmp_path: Path) -> None:
+    run = new_run(tmp_path, "training.epochs=3")
+    training = fit(run)
+    next(training)
+    with pytest.raises(LockedError, match="is in use by process"):
+        next(fit(load_run(run.folder)))
+    assert len(list(training)) == 2
+    assert list(fit(load_run(run.folder), 4))
+
+
+def test_it_is_read_while_it_is_trained(tmp_path: Path) -> None:
+    """What was read of it names weights that the next epoch has replaced."""
+    run = new_run(tmp_path, "training.epochs=30", "training.learning_rate=0.5")
+    training = fit(run)
+    next(training)
+    read = load_run(run.folder)
+    assert any(epoch.best for epoch in training)
+    assert not (run.folder / read.record["weights"]["file"]).exists()
+    indices = torch.arange(len(DATASET.entities))
+    assert torch.equal(read.load_model().represent(indices), run.load_model().represent(indices))
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_one_that_was_there(tmp_path: Path, monkeypatch) -> None:
+    place, moves = tmp_path / "place", []
+    (place / "former").mkdir(parents=True)
+    rename = Path.rename
+
+    def refuse_the_second(path: Path, target: Path) -> Path:
+        moves.append(path)
+        if len(moves) == 2:
+            raise OSError("Directory not empty")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_the_second)
+    with pytest.raises(OSError, match="not empty"), whole_folder(place) as new:
+        (new / "newer").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+    assert [path.name for path in place.iterdir()] == ["former"]
+
+
+def test_validation_of_relations_that_are_not_evaluated_is_none(tmp_path: Path) -> None:
+    info = {name: replace(one, evaluated=False) for name, one in DATASET.relation_info.items()}
+    silent = replace(DATASET, relation_info=info)
+    plan = load_experiment(None, ["model.dim=4", "model.modalities=[structural]"])
+    run = create_run(tmp_path / "run", resolve(plan, silent), silent)
+    assert [(record.validation_mrr, record.best) for record in fit(run, 2)] == [(None, True)] * 2
+
+
 def test_it_needs_nothing_but_its_own_folder(tmp_path: Path) -> None:
     run = trained(tmp_path)
     (tmp_path / "features").rename(tmp_path / "gone")
@@ -63,7 +111,8 @@ def test_it_keeps_the_weights_of_the_best_epoch_alone_beside_the_last_checkpoint
 
 def test_every_altered_byte_is_noticed(tmp_path: Path) -> None:
     run = trained(tmp_path)
-    for path in sorted(path for path in run.folder.rglob("*") if path.is_file() and path.name != "metrics.jsonl"):
+    unsealed = ("metrics.jsonl", "lock")
+    for path in sorted(path for path in run.folder.rglob("*") if path.is_file() and path.name not in unsealed):
         whole = path.read_bytes()
         for place in range(0, len(whole), max(1, len(whole) // 7)):
             path.unlink()  # features are hard links: never write through them

@@ -127,7 +127,7 @@ def test_who_holds_the_lock_is_given_time_to_write_down_who_it_is(tmp_path: Path
     path.write_text("process 1 on a-machine since yesterday")  # killed, so that its name was left
     with path.open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        monkeypatch.setattr("mkg_builder.snapshot.time.sleep", lambda _: path.write_text("process 2 on this one"))
+        monkeypatch.setattr("mkg_builder.lock.time.sleep", lambda _: path.write_text("process 2 on this one"))
         with pytest.raises(LockedError, match="process 2 on this one"), Snapshot(tmp_path).writing():
             pass
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from tests.vlkge_contracts import make_dataset, make_features
 from vlkge.config import load_experiment
+from vlkge.errors import ExperimentError
 from vlkge.evaluate import evaluate_run
 from vlkge.features import save_features
 from vlkge.fusion import REGISTRY as FUSIONS
@@ -96,6 +97,13 @@ def test_an_epoch_takes_the_share_of_a_relation_that_is_asked_for() -> None:
     relations = [torch.bincount(triples[:, 1]).tolist() for triples in taken]
     assert relations == [[4, 4]] * 8
     assert len({tuple(map(tuple, triples[triples[:, 1] == 0].tolist())) for triples in taken}) == 8
+
+
+def test_shares_that_leave_nothing_to_learn_from_are_refused() -> None:
+    relations = dict.fromkeys(DATASET.relations, 0.001)
+    settings = load_experiment(None, [f"training.sample={relations}"]).training
+    with pytest.raises(ExperimentError, match="leaves no triple to learn from"):
+        Material(DATASET, settings, reciprocal=False, device=torch.device("cpu"))
 
 
 def test_reciprocal_triples_are_the_triples_the_other_way_round() -> None:

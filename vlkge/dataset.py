@@ -130,6 +130,11 @@ class Dataset:
         mask[self.triples["train"][:, [0, 2]].reshape(-1)] = True
         return mask
 
+    def can_evaluate(self, split: str) -> bool:
+        """Whether a split has a triple of a relation that is evaluated."""
+        relations = torch.unique(self.triples[split][:, 1]).tolist()
+        return any(self.relation_info[self.relations[relation]].evaluated for relation in relations)
+
     def save(self, folder: Path) -> None:
         """Write `vocabulary.json` and `triples.safetensors` into an existing folder."""
         order = {} if self.tie_order is None else {TIE_ORDER: self.tie_order}
@@ -162,7 +167,7 @@ def load_dataset(name: str) -> Dataset:
 
     Raises:
         UsageError: neither a folder nor a name of that form.
-        DatasetError: as `load_folder` and `load_hub`.
+        DatasetError, UpstreamError: as `load_folder` and `download`.
     """
     folder, revision = find_release(name)
     return load_folder(folder, revision)
@@ -180,12 +185,6 @@ def find_release(name: str) -> tuple[Path, str | None]:
     if not found:
         raise UsageError(f"{name!r} is neither a folder nor a Hub data set; write a path or ORG/NAME[@REVISION]")
     return download(found["repo"], found["revision"])
-
-
-def load_hub(repo_id: str, revision: str | None = None) -> Dataset:
-    """A data set of the Hub at a revision (branch, tag or commit; default: main), downloaded once and then local."""
-    folder, commit = download(repo_id, revision)
-    return load_folder(folder, commit)
 
 
 def download(repo_id: str, revision: str | None) -> tuple[Path, str]:

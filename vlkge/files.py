@@ -145,7 +145,12 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         yield beside
         if folder.exists():
             folder.rename(former)
-        beside.rename(folder)
+        try:
+            beside.rename(folder)
+        except OSError:  # somebody else was quicker; what was there is put back, or stays where it is
+            if former.exists() and not folder.exists():
+                former.rename(folder)
+            raise
+        shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)

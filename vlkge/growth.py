@@ -219,7 +219,7 @@ class _Growing:
     def _progress(self, model: KGEModel, history: list[dict[str, Any]]) -> dict[str, Any]:
         """The state of training: its epochs count from the joining on, and any later one is compared with this."""
         mrr = None
-        if len(self.dataset.triples["validation"]):
+        if self.dataset.can_evaluate("validation"):
             evaluator = Evaluator(self.dataset, "validation", make_protocol(self.run.experiment.protocol))
             ranks = evaluator.rank(ModelScores(model, evaluator.entities()))
             mrr = evaluator.summarise(ranks).overall.mrr

@@ -127,8 +127,16 @@ class Run:
         return self._read("checkpoint")
 
     def _read(self, kind: str) -> dict[str, Tensor]:
-        entry = self.record[kind]
-        return read_tensors(self.folder / entry["file"], entry["sha256"], RunError, _REMEDY)
+        """What the record names; a training that goes on meanwhile replaces both."""
+        while True:
+            entry = self.record[kind]
+            try:
+                return read_tensors(self.folder / entry["file"], entry["sha256"], RunError, _REMEDY)
+            except RunError:
+                latest = read_sealed_json(self.folder / RECORD, RunError, _REMEDY)
+                if latest[kind] == entry:
+                    raise
+                self.record = latest
 
     def save_epoch(
         self, progress: dict[str, Any], checkpoint: dict[str, Tensor] | None, best: dict[str, Tensor] | None

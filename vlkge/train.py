@@ -1,10 +1,12 @@
 """Training: an experiment becomes a run, and a run learns, an epoch at a time."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
+from mkg_builder.lock import locked
 from vlkge.config import Experiment
 from vlkge.dataset import HUB_SCHEME, Dataset, load_dataset
 from vlkge.errors import ExperimentError
@@ -60,13 +62,25 @@ def check_names(experiment: Experiment) -> None:
 
     Raises:
         UnknownNameError: names what exists and the nearest.
-        ExperimentError: torch knows no such device, or this machine has none.
+        ExperimentError: torch knows no such device, or this machine has none; a regulariser without a weight, or a
+            weight without one.
     """
     SCORERS.resolve(experiment.model.scorer)
     FUSIONS.resolve(experiment.model.fusion)
     make_protocol(experiment.protocol)
+    regularizer, weight = experiment.training.regularizer, experiment.training.regularizer_weight
+    if (regularizer == "none") != (weight == 0.0):
+        raise ExperimentError(
+            f"training.regularizer is {regularizer} and training.regularizer_weight {weight:g}: "
+            "one does nothing without the other (--regularizer, --regularizer-weight)"
+        )
+    _require_device(experiment)
+
+
+def _require_device(experiment: Experiment) -> None:
     try:
         torch.zeros(1, device=experiment.training.device)
+        torch.Generator(experiment.training.device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ExperimentError(f"training.device is {experiment.training.device!r}: {reason}") from None
@@ -77,8 +91,11 @@ def resolve(experiment: Experiment, dataset: Dataset) -> Experiment:
 
     Raises:
         ExperimentError: a modality that the features do not hold; mentions in a graph without texts.
+        UnknownNameError: a relation to sample that the data set has not.
         FeaturesError: they cover less than `model.coverage` asks for.
     """
+    for relation in experiment.training.sample:
+        dataset.relation_index(relation)
     features = load_features(Path(experiment.features)) if experiment.features else {}
     held = sorted(features)
     for modality, least in experiment.model.coverage.items():
@@ -110,17 +127,23 @@ def fit(run: Run, epochs: int | None = None, progress: Advance | None = None) ->
     """Train a run from where it stands, an epoch at a time; each is saved before it is yielded.
 
     Args:
-        run: new, or stopped after any epoch; going on gives bit for bit what an unbroken training gives (CPU).
+        run: new, or stopped after any epoch; going on gives bit for bit what an unbroken training gives (CPU). Where
+            not every epoch is validated, the last one of a shorter training is, and may be the one that is kept.
         epochs: in all; default the experiment's.
         progress: told of every batch.
 
     Raises:
         RunError: the loss is not finite, or the checkpoint is damaged.
+        ExperimentError: this machine has no such device.
+        LockedError: another process trains this run.
     """
-    trainer = Trainer(run, Group.join())
-    last = epochs or run.experiment.training.epochs
-    while trainer.epoch < last and not trainer.finished:
-        yield trainer.run_epoch(progress or _ignore, last)
+    _require_device(run.experiment)
+    group = Group.join()
+    with locked(run.folder) if group.rank == 0 else nullcontext():
+        trainer = Trainer(run, group)
+        last = epochs or run.experiment.training.epochs
+        while trainer.epoch < last and not trainer.finished:
+            yield trainer.run_epoch(progress or _ignore, last)
 
 
 def _ignore(stage: str, done: int, total: int | None) -> None:

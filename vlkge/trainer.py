@@ -12,7 +12,7 @@ from torch import Tensor
 from vlkge.candidates import CandidateSampler
 from vlkge.config import TrainingConfig
 from vlkge.dataset import Dataset
-from vlkge.errors import RunError
+from vlkge.errors import ExperimentError, RunError
 from vlkge.evaluate import Evaluator
 from vlkge.negatives import Corrupt, Draw, NegativeSampler, TripleSet
 from vlkge.objective import Objective, Sampler
@@ -67,7 +67,7 @@ class Trainer:
         self.material = Material(run.dataset, self.settings, self.model.reciprocal, self.device)
         self.objective = Objective(self.settings.loss, self.settings.regularizer, self.settings.regularizer_weight)
         self.evaluator = None
-        if len(run.dataset.triples["validation"]):
+        if run.dataset.can_evaluate("validation"):
             self.evaluator = Evaluator(run.dataset, "validation", make_protocol(run.experiment.protocol))
         checkpoint = run.load_checkpoint() if run.progress else {}
         if checkpoint:
@@ -124,11 +124,13 @@ class Trainer:
 
     def _step(self, positives: Tensor) -> tuple[Tensor, Tensor]:
         opponents, mine = self.material.sampler.sample(positives, self.generator), self.group.part(len(positives))
+        whole = len(positives)
         if self.group.size > 1:
             positives, opponents = positives[mine], _parts(opponents, mine)
         with self._precision():
-            total, count = self.objective(self.model, positives, opponents)
-        count = self.group.sum(count)
+            cost = self.objective(self.model, positives, opponents)
+        count = self.group.sum(cost.terms)
+        total = cost.total(count, whole)
         self.optimizer.zero_grad()
         (total / count).backward()  # type: ignore[no-untyped-call]
         self.group.sum_gradients(self.model.parameters())
@@ -178,6 +180,9 @@ class Material:
         settings: how to draw.
         reciprocal: whether every triple is learned from in both directions.
         device: where everything lies.
+
+    Raises:
+        ExperimentError: so little is sampled that nothing is left.
     """
 
     def __init__(self, dataset: Dataset, settings: TrainingConfig, reciprocal: bool, device: torch.device) -> None:
@@ -192,6 +197,8 @@ class Material:
         self.sampled = [((self.triples[:, 1] == relation).nonzero()[:, 0], share) for relation, share in shares.items()]
         taken = torch.isin(self.triples[:, 1], torch.tensor(list(shares), dtype=torch.int64, device=device))
         self.whole = (~taken).nonzero()[:, 0] if shares else None
+        if bool(taken.all()) and not any(round(share * len(rows)) for rows, share in self.sampled):
+            raise ExperimentError("training.sample leaves no triple to learn from; take larger shares")
         corrupt: Corrupt = "tail" if reciprocal or settings.corrupt == "tail" else "both"
         count = 0 if settings.negatives == "all" else settings.negatives
         draw = Draw(count, settings.negative_pool, corrupt, settings.distinct)
