@@ -43,6 +43,7 @@ UNWINDING = 4.0
 AT_ONCE = 0.3
 """Seconds in which a main thread that is not waiting has seen a signal."""
 _NOTHING = object()
+_NO_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE)
 INTERRUPTED = "interrupted; what is done is kept, the same command goes on from there"
 
 
@@ -198,6 +199,11 @@ def run(app: typer.Typer, program: str) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(program, f"{where}{error.strerror or error}{_remedy(error)}", StorageError.exit_code, debug)
+    except (MemoryError, RuntimeError) as error:  # an allocator says so in either way
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+            raise
+        said = str(error).splitlines()[0] if str(error) else "no more can be had"
+        _fail(program, f"not enough memory ({said}); ask for less at a time", MkgError.exit_code, debug)
     except KeyboardInterrupt:
         _fail(program, INTERRUPTED, 130, debug)
     except _StoppedError as stopped:

@@ -98,6 +98,15 @@ def test_no_other_sigmoid_has_a_smaller_cross_entropy() -> None:
         assert cost(scale, offset + change) > cost(scale, offset)
 
 
+def test_a_higher_score_is_never_less_likely() -> None:
+    """Where the truth falls with the scores, every answer is as likely as the base rate."""
+    scores, true = torch.arange(40.0), torch.arange(40) < 10
+    scale, offset = fit_sigmoid(scores, true)
+    assert scale == 0.0
+    target = (10 * 11 / 12 + 30 / 32) / 40
+    assert torch.tensor(offset).sigmoid().item() == pytest.approx(target)
+
+
 def test_the_expected_error_is_that_of_a_count_by_hand() -> None:
     likely = torch.tensor([[0.95, 0.05], [0.93, 0.07], [0.35, 0.65], [0.8, 0.1]], dtype=torch.float64)
     true = torch.tensor([[True, False], [False, True], [False, True], [False, True]])

@@ -82,3 +82,9 @@ def test_protocols_that_ask_for_other_ends_are_not_compared() -> None:
     dataset = influences("transductive")
     with pytest.raises(ExperimentError, match="strict and tails-only ask for different ends"):
         compare_protocols(model_of(dataset), dataset, "test", (STRICT, TailsOnly()))
+
+
+def test_protocols_that_ask_for_tails_alone_are_compared_on_tails_alone() -> None:
+    dataset = influences("transductive")
+    found = compare_protocols(model_of(dataset), dataset, "test", (TailsOnly(), TailsOnly()))
+    assert [row[1] for row in found.rows()] == [len(dataset.triples["test"])] * 2

@@ -93,6 +93,14 @@ def test_a_frozen_projection_has_no_parameter_and_keeps_lengths_on_average() -> 
     assert projected.square().sum().item() == pytest.approx(raw.square().sum().item(), rel=0.1)
 
 
+@pytest.mark.parametrize("normalise", ["standardise", "l2", "none"])
+def test_a_fitting_projection_is_trained_where_the_sizes_differ_and_none_where_they_are_equal(normalise: str) -> None:
+    for dim, trained in ((4, True), (5, False), (6, True)):
+        image = model(projection="fitting", normalise=normalise, dim=dim).real.modalities["image"]
+        assert (image.projection is not None) == trained
+        assert image.project(torch.ones(2, 5)).shape == (2, dim)
+
+
 def test_dropout_changes_training_only_and_follows_the_generator() -> None:
     made = model(dropout=0.5, modalities=["image"])
     drawn = []

@@ -38,8 +38,10 @@ def test_an_error_is_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str
     assert told.strip() == r"mkgb: x.parquet: broken\x1b[31m"
 
 
-def test_an_interrupt_is_130_and_a_full_disk_5() -> None:
-    for fault, code in ((KeyboardInterrupt(), 130), (OSError(28, "No space left on device", "file"), 5)):
+def test_an_interrupt_is_130_a_full_disk_5_and_a_full_memory_1() -> None:
+    no_memory = RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory")
+    full = OSError(28, "No space left on device", "file")
+    for fault, code in ((KeyboardInterrupt(), 130), (full, 5), (MemoryError(), 1), (no_memory, 1)):
 
         def fail(fault: BaseException = fault) -> None:
             raise fault

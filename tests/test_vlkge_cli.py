@@ -192,6 +192,16 @@ def test_an_artist_of_the_graph_is_given_influences(room: Path) -> None:
 def test_a_resume_goes_on_from_the_last_epoch(room: Path) -> None:
     shutil.copytree(room / RUN, room / "copy")
     assert told("resume", "copy", "--epochs", 5, cwd=room)["epochs"] == 5
+    again = vlkge("resume", "copy", "--epochs", 5, cwd=room)
+    assert (again.returncode, again.stderr) == (0, "nothing was trained: it has 5 epochs, as many as asked for\n")
+
+
+def test_a_run_that_is_the_working_folder_has_its_name_all_the_same(room: Path) -> None:
+    assert told("report", ".", cwd=room / RUN)["file"] == "tiny-complex-average.html"
+    assert told("export", ".", cwd=room / RUN)["folder"] == "exports/tiny-complex-average"
+    for left in ("exports", "tiny-complex-average.html"):
+        path = room / RUN / left
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def test_an_experiment_file_is_overridden_by_options_and_by_dotted_paths(room: Path) -> None:
@@ -220,6 +230,17 @@ def test_progress_is_one_line_an_epoch_with_the_validation_mrr(room: Path) -> No
         (("predict", RUN, "--image", "none.png", "--relation", "isCreatedByArtist"), 4, "no picture none.png"),
         (("predict", RUN, "--image", "broken", "--text", "x"), 2, "--text belongs to one picture"),
         (("predict", RUN, "--text", " "), 2, "the text is blank"),
+        (("predict", RUN, "--text", "x", "--new-only"), 2, "--new-only leaves out"),
+        (("query", RUN, ""), 2, ""),
+        (("query", RUN, "?x: a(b, ?x)", "--tails-only"), 2, "belong to --benchmark"),
+        (("retrieve", "--run", RUN, "--of", ART[0], "--relation", "isInfluencedBy"), 2, "starts at entities of type"),
+        (("retrieve", "--run", RUN, "--of", ART[0], "--type", "artist"), 2, "--type is said already"),
+        (("encode", "release", "--device", "gpu"), 2, "device 'gpu' is not here"),
+        (("train", "--dataset", "release", "--regularizer", "n3", "--out", "y"), 2, "does nothing without the other"),
+        (("train", "--dataset", "release", "--device", "meta", "--out", "y"), 2, "training.device is 'meta'"),
+        (("train", "--dataset", "release", "--modalities", "", "--out", "y"), 2, "model.modalities"),
+        (("train", "--dataset", "release", "--set", "training.sample={isCreatedBy: 0.5}", "--out", "y"), 2,
+         "'isCreatedByArtist'?"),
         (("predict", RUN, "--text", "x", "--type", "artwrok"), 2, "'artwork'?"),
         (("predict", RUN, "--head", "artist:painter-0", "--type", "artist"), 2, "--type is of something outside"),
         (("evaluate", RUN, "--protocol", "strickt"), 2, "'strict'?"),

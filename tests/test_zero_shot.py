@@ -151,6 +151,12 @@ def test_pictures_of_another_space_are_left_out_and_the_result_says_so() -> None
         zero_shot(evaluator, {"image": pictures, "text": features_of(GRAPH, "text", ["artist:a"], TWIN)})
 
 
+def test_texts_of_another_encoder_of_the_same_size_are_not_compared() -> None:
+    evaluator, texts = Evaluator(GRAPH, "test", Strict()), features_of(GRAPH, "text", ["artwork:3"], "published:bert")
+    with pytest.raises(FeaturesError, match="no head of the test split has a text"):
+        zero_shot(evaluator, {"text": texts}, TWIN)
+
+
 def test_what_cannot_be_read_with_is_refused() -> None:
     evaluator = Evaluator(GRAPH, "test", Strict())
     wide = features_of(GRAPH, "image", ["artwork:3"], "published:clip", 9)
@@ -160,6 +166,8 @@ def test_what_cannot_be_read_with_is_refused() -> None:
         zero_shot(evaluator, {"image": wide}, TWIN)
     with pytest.raises(UsageError, match="color-texture encodes no text"):
         zero_shot(evaluator, {"image": wide}, "color-texture")
+    with pytest.raises(UsageError, match="device 'gpu' is not here"):
+        zero_shot(evaluator, {"image": wide}, TWIN, "gpu")
 
 
 @pytest.fixture(scope="module")

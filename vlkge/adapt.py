@@ -215,6 +215,8 @@ class _Learner:
         return self._mean(losses)
 
     def _mean(self, losses: Sequence[tuple[int, float]]) -> float:
+        if not losses:
+            raise DatasetError("none of the pictures can be decoded, so there is nothing to learn from")
         mean = sum(count * loss for count, loss in losses) / sum(count for count, _ in losses)
         if not mean < float("inf"):
             raise FeaturesError(f"the loss is {mean}; try a smaller --lr")

@@ -30,7 +30,7 @@ from vlkge.scores import ModelScores
 
 Method = Literal["softmax", "sigmoid", "relative sigmoid"]
 SPLITS = ("train", "validation", "test")
-FILE, FORMAT = "calibration.json", 2
+FILE, FORMAT = "calibration.json", 3
 BINS = 10
 LEAST_QUERIES = 100
 """So many are taken of a relation, however many candidates each has."""
@@ -199,7 +199,8 @@ def fit_temperature(scores: Tensor, targets: Tensor) -> float:
 def fit_sigmoid(scores: Tensor, true: Tensor) -> tuple[float, float]:
     """Scale and offset of the sigmoid that makes the cross-entropy of scores [n] with their truth [n] least.
 
-    Targets are (n+ + 1) / (n+ + 2) and 1 / (n- + 2) for n+ true and n- false ones.
+    The scale is at least 0, for a higher score never says that an answer is less likely. Targets are
+    (n+ + 1) / (n+ + 2) and 1 / (n- + 2) for n+ true and n- false ones.
     """
     values = scores.double()
     mean, spread = float(values.mean()), max(float(values.std()) if len(values) > 1 else 0.0, 1e-12)
@@ -214,6 +215,8 @@ def fit_sigmoid(scores: Tensor, true: Tensor) -> tuple[float, float]:
 
     start = np.array([1.0, float(np.log((right + 1) / (wrong + 1)))])
     scale, offset = minimize(cost, start, jac=True, method="BFGS", options={"gtol": 1e-9}).x
+    if scale <= 0:  # the cost is convex: the best one that is allowed lies at 0, where every answer is as likely
+        scale, offset = 0.0, float(target.mean().logit())
     return float(scale) / spread, float(offset) - float(scale) * mean / spread
 
 

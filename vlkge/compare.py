@@ -152,8 +152,9 @@ def _questions(evaluator: Evaluator) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _name(run: Run, runs: Sequence[Run]) -> str:
-    alike = [other for other in runs if other.folder.name == run.folder.name]
-    return str(run.folder) if len(alike) > 1 else run.folder.name
+    name = run.folder.resolve().name
+    alike = [other for other in runs if other.folder.resolve().name == name]
+    return str(run.folder) if len(alike) > 1 else name
 
 
 def interval_of_mean(values: npt.NDArray[np.float64], seed: int) -> Interval:

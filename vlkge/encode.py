@@ -22,6 +22,7 @@ from vlkge.errors import DatasetError, FeaturesError
 from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped, require_replaceable, save_features
 from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
 from vlkge.parallel import ALONE, Group
+from vlkge.pretrained import find_device
 from vlkge.published import PUBLISHED, published_features
 
 DEFAULT_ENCODERS = ("color-texture", "char-ngrams")
@@ -101,7 +102,7 @@ def encode_release(
         progress: told of the modality, how many are done, of how many.
 
     Raises:
-        UsageError: two encoders of one modality, an unknown one, or `out` is something else.
+        UsageError: two encoders of one modality, an unknown one or an unknown device, or `out` is something else.
         DatasetError: the release is not valid, or was published without the pictures that are to be encoded.
     """
     require_replaceable(out)
@@ -132,6 +133,7 @@ def encode_release(
 
 
 def _resolve(specs: Sequence[str], options: EncodeOptions) -> list[Encoder]:
+    find_device(options.device)
     by_modality: dict[Modality, Encoder] = {}
     for spec in specs:
         for encoder in resolve_encoders(spec, options.device):

@@ -68,15 +68,18 @@ def choose_relations(dataset: Dataset) -> list[str]:
     """The relations that a probe is for: from the type with unseen members to what train can name.
 
     Raises:
-        UsageError: no type has unseen members; names the option.
+        UsageError: there is none; names the option.
     """
     if dataset.unseen_type is None:
         raise UsageError(f"{dataset.name} has no type with unseen members; name what to read: --of RELATION")
-    return [
+    chosen = [
         name
         for name, info in sorted(dataset.relation_info.items())
         if info.domain == dataset.unseen_type != info.range and info.evaluated
     ]
+    if not chosen:
+        raise UsageError(f"no relation leads from {dataset.unseen_type} to another type; name one: --of RELATION")
+    return chosen
 
 
 def relation_task(dataset: Dataset, present: Tensor, relation: str, protocol: ProbeProtocol) -> Task:

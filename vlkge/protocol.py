@@ -133,6 +133,10 @@ class Mixture(EvaluationProtocol):
         self._known, self._candidates = known, candidates
         self.ties: Ties = ties.ties
 
+    def directions(self, dataset: Dataset) -> tuple[Direction, ...]:
+        """As the one whose candidates compete."""
+        return self._candidates.directions(dataset)
+
     def candidates(self, dataset: Dataset, split: str, relation: int, direction: Direction) -> Tensor:
         """As one of the two."""
         return self._candidates.candidates(dataset, split, relation, direction)

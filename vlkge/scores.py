@@ -75,7 +75,8 @@ class ModelScores:
             scores = (scores + self._observe(direction, relation, who, candidates)).float()
         unknown = self._unknown(candidates)
         if bool(unknown.any()):
-            scores[:, unknown] = scores.min(1, keepdim=True).values - 1
+            least = scores.min(1, keepdim=True).values
+            scores[:, unknown] = least - (least.abs() * 1e-6).clamp(min=1.0)  # one alone vanishes in a large number
         return scores
 
     @torch.no_grad()

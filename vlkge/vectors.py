@@ -74,8 +74,8 @@ class EncodedVectors(nn.Module):
         mean, scale = _statistics(vectors[owners & seen], size)
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
+        fits = config.projection == "fitting" and size == dim
         start = _start(dim, size + (self.normalise == "standardise"))
-        fits = config.projection == "fitting" and start.shape[0] == start.shape[1]
         self.projection = None if fits or config.projection == "frozen" else nn.Parameter(start)
         self.register_buffer("frozen", start if config.projection == "frozen" else None)
 
@@ -94,10 +94,12 @@ class EncodedVectors(nn.Module):
         if self.training and self.dropout:
             kept = torch.rand(raw.shape, generator=self.generator, device=raw.device) >= self.dropout
             raw = raw * (kept / (1 - self.dropout))
+        matrix = self.frozen if self.projection is None else self.projection
+        if matrix is None:
+            return raw
         if self.normalise == "standardise":
             raw = torch.cat([raw, raw.new_full((len(raw), 1), CONSTANT)], dim=1)
-        matrix = self.frozen if self.projection is None else self.projection
-        return raw if matrix is None else raw @ matrix.T
+        return raw @ matrix.T
 
 
 def _rows(owners: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from vlkge.entity_vectors import EntityVectors, encoded_vectors
 from vlkge.errors import FeaturesError
 from vlkge.evaluate import EvaluationResult, Evaluator, evaluate_scores
 from vlkge.model import Features
+from vlkge.pretrained import find_device
 from vlkge.tasks.zero_shot import ZeroShotScores
 
 _ONE_MODEL = "encode with one model for both: vlkge encode RELEASE --encoder open_clip:ViT-L-14-quickgelu/openai"
@@ -45,9 +46,11 @@ def zero_shot(
         heads asked about.
 
     Raises:
-        UsageError: no text encoder is named, or its vectors are of another size than the pictures'.
+        UsageError: no text encoder is named, its vectors are of another size than the pictures', or there is no such
+            device.
         FeaturesError: no head that is asked about has a vector in the sentences' space.
     """
+    find_device(device)
     reader = _reader(features, text_encoder, device)
     heads, about = _heads(evaluator.dataset, features, reader, text_encoder is not None)
     asked = _asked_heads(evaluator)
@@ -88,7 +91,8 @@ def _heads(
         "", torch.zeros(len(dataset.entities), reader.dimension), torch.zeros(len(dataset.entities), dtype=torch.bool)
     )
     pictures = encoded_vectors(dataset, features, "image") if compared else absent
-    same_reader = "text" in features and features["text"].info.dimension == reader.dimension
+    # two encoders may agree in size and in nothing else
+    same_reader = "text" in features and features["text"].info.spec == reader.spec
     texts = encoded_vectors(dataset, features, "text") if same_reader else absent
     vectors = torch.where(pictures.present[:, None], pictures.vectors, texts.vectors)
     present = pictures.present | texts.present

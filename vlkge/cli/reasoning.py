@@ -54,7 +54,9 @@ def query(
         raise UsageError(f"--norm {norm}: write product or min")
     if (question is None) != benchmark:
         raise UsageError("give either a question or --benchmark")
-    asked = parse(question) if question else None
+    if not benchmark and (shape or tails_only):
+        raise UsageError("--shape and --tails-only belong to --benchmark")
+    asked = None if question is None else parse(question)
     reasoner = Reasoner(find_run(run), Options(beam, cast("Norm", norm), not model_only))
     if asked is None:
         with terminal.progress_bar(quiet):

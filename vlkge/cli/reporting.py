@@ -32,7 +32,7 @@ def report(
     found = [find_run(run) for run in runs]
     with terminal.progress_bar(quiet):
         page = render_run_report(found, split, make_protocol(protocol), release, seed).encode()
-    place = out or Path(f"{runs[0].name}.html")
+    place = out or Path(f"{runs[0].resolve().name}.html")
     place.write_bytes(page)
     if as_json:
         terminal.show_json({"file": str(place), "bytes": len(page)})

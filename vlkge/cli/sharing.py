@@ -36,7 +36,7 @@ def export(
     if execute and not repo:
         raise UsageError("--execute sends to the Hub; name the model repository with --repo ORG/NAME")
     with terminal.progress_bar(quiet):
-        made = export_run(find_run(run), out or Path("exports") / run.name, license_id, overwrite)
+        made = export_run(find_run(run), out or Path("exports") / run.resolve().name, license_id, overwrite)
     sent = share(made.folder, repo, execute) if repo else None
     if as_json:
         terminal.show_json({

@@ -31,7 +31,7 @@ OfModality = Annotated[
     Literal["image", "text"] | None,
     typer.Option(help="Whose vectors, of a release; default: image where there is one."),
 ]
-Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 
 
 @app.command("zero-shot", epilog="Example: vlkge zero-shot workspace/releases/demo-1.0.0 --protocol strict")
@@ -161,6 +161,8 @@ def retrieve(
 
     if relation and (run is None or approximate):
         raise UsageError("--relation asks the scorer of a --run, exactly; leave --approximate out")
+    if kind and (of or relation):
+        raise UsageError("--type is said already, by the entity of --of or by --relation; leave it out")
     dataset, held, trained = _open(release, features, run)
     kind = _kind(dataset, of, relation) or choose_type(dataset, kind)
     attributes = choose_attributes(dataset, kind, attribute)
@@ -188,12 +190,16 @@ def retrieve(
 
 def _kind(dataset: "Dataset", entity: str | None, relation: str | None) -> str | None:
     """The type that an entity, or the heads of a relation, are of."""
-    if entity is not None:
-        return dataset.types[dataset.entity_index(entity)]
+    domain = None
     if relation is not None:
         dataset.relation_index(relation)
-        return dataset.relation_info[relation].domain
-    return None
+        domain = dataset.relation_info[relation].domain
+    if entity is None:
+        return domain
+    kind = dataset.types[dataset.entity_index(entity)]
+    if domain not in (None, kind):
+        raise UsageError(f"{relation} starts at entities of type {domain!r}, {entity} is of type {kind!r}")
+    return kind
 
 
 def _show_nearest(entity: str, found: "list[Related]", as_json: bool) -> None:

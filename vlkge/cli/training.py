@@ -124,12 +124,12 @@ def train(
     chosen = {
         "dataset": f"{HUB_SCHEME}{hf_dataset}" if hf_dataset else dataset,
         "features": features, "model.scorer": model, "model.fusion": fusion,
-        "model.modalities": modalities.split(",") if modalities else None, "model.projection": projection,
+        "model.modalities": None if modalities is None else modalities.split(","), "model.projection": projection,
         "model.dim": dim, "training.epochs": epochs, "training.batch_size": batch_size,
         "training.loss": loss,
         "training.negatives": int(negatives) if negatives and negatives.isdecimal() else negatives,
         "training.share_negatives": share_negatives, "model.reciprocal": reciprocal,
-        "model.observed": observed.split(",") if observed else None,
+        "model.observed": None if observed is None else observed.split(",") if observed else [],
         "training.regularizer": regularizer, "training.regularizer_weight": regularizer_weight,
         "training.learning_rate": lr, "training.patience": patience,
         "training.seed": seed, "training.device": device,
@@ -161,7 +161,7 @@ def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
     from vlkge.train import fit
 
     group = Group.join()
-    first = group.rank == 0
+    first, before = group.rank == 0, run.progress.get("epoch", 0)
     quiet = quiet or not first
     with terminal.progress_bar(quiet) as advance:
         for epoch in fit(run, epochs, advance):
@@ -173,6 +173,10 @@ def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
     if not first:
         return
     progress = run.progress
+    if before == progress["epoch"] and not quiet:
+        patience = run.experiment.training.patience
+        done = f"{patience} without a better one" if progress["since_best"] >= patience else "as many as asked for"
+        terminal.note(f"nothing was trained: it has {before} epochs, {done}")
     best = max((e for e in progress["history"] if e["best"]), key=lambda e: int(e["epoch"]))
     if as_json:
         terminal.show_json({"run": str(run.folder), "epochs": progress["epoch"], "best": best})
