@@ -59,9 +59,7 @@ def predict(
     if head is not None and kind is not None:
         raise UsageError(f"--type is of something outside the graph; {head} has one")
     if new_only and head is None:
-        raise UsageError(
-            "--new-only leaves out what the graph states of a --head; of others it states nothing"
-        )
+        raise UsageError("--new-only leaves out what the graph states of a --head; of others it states nothing")
     folder = image if image is not None and image.is_dir() else None
     if folder is not None and text is not None:
         raise UsageError(f"--text belongs to one picture, {folder} is a folder")
