@@ -172,7 +172,7 @@ class Client:
         for _ in range(MAX_REDIRECTS + 1):
             self._require_allowed(url)
             if not robots:
-                self._require_permitted(url)
+                self._require_permitted(url, query=bool(request.query))
             reply = self._exchange(self._call(request, url, secrets, robots), url, budget)
             location = reply.headers.get("Location")
             if not (request.follow and 300 <= reply.status < 400 and location):
@@ -229,8 +229,9 @@ class Client:
                 "give --contact you@example.org (or set MKGB_CONTACT)"
             )
 
-    def _require_permitted(self, url: str) -> None:
-        if not self._robots.allows(url):
+    def _require_permitted(self, url: str, query: bool) -> None:
+        """What robots.txt says of a path is said to crawlers, not to who posts a query to a query service."""
+        if not self._robots.allows(url) and not query:
             raise UpstreamError(f"{url}: robots.txt of this host forbids it")
         host = urlsplit(url).netloc
         if host not in self._delayed:

@@ -12,6 +12,7 @@ from mkg_builder.robots import LASTS, Robots
 from mkg_builder.source import Request
 from tests.faultd import endless, moved, ok, serving, silence
 from tests.site import Site, answer
+from tests.test_sparql import QUERY, RESULT, RESULTS
 from tests.test_throttle import VirtualClock
 
 HASTE = Patience(connect=0.3, read=0.3, total=0.6, attempts=2)
@@ -86,14 +87,33 @@ def test_the_rules_hold_behind_a_redirect_too() -> None:
         assert [asked.path for asked in plan.asked] == ["/robots.txt", "/a"]
 
 
-def test_a_crawl_delay_slows_us_down() -> None:
-    site, clock = (
-        Site({"/robots.txt": answer(b"User-agent: *\nCrawl-delay: 7\n"), "/a": answer(b"{}")}),
-        VirtualClock(0),
-    )
+QUERY_SERVICE = b"User-agent: *\nDisallow: /sparql\n"
+"""The robots.txt of query.wikidata.org."""
+
+
+def test_a_query_service_is_posted_queries_whatever_its_robots_txt_says_of_paths() -> None:
+    with serving({"/robots.txt": ok(QUERY_SERVICE), "/sparql": ok(RESULT, Content_Type=RESULTS)}) as (base, plan):
+        client = Client(None, [base.removeprefix("http://")], {}, HASTE)
+        assert client.ask(Request("k", f"{base}/sparql", query=QUERY)).body == RESULT
+        with pytest.raises(MkgError, match="forbids"):
+            client.ask(Request("k", f"{base}/sparql?query=ASK"))
+        assert [(asked.method, asked.path) for asked in plan.asked] == [("GET", "/robots.txt"), ("POST", "/sparql")]
+
+
+def test_a_query_service_whose_robots_txt_cannot_be_read_is_closed() -> None:
+    with serving({"/robots.txt": ok(b"", 503), "/sparql": ok(RESULT, Content_Type=RESULTS)}) as (base, plan):
+        with pytest.raises(HostClosedError, match="cannot be read"):
+            Client(None, [base.removeprefix("http://")], {}, HASTE).ask(Request("k", f"{base}/sparql", query=QUERY))
+        assert {asked.path for asked in plan.asked} == {"/robots.txt"}
+
+
+@pytest.mark.parametrize("query", ["", QUERY])
+def test_a_crawl_delay_slows_us_down(query: str) -> None:
+    robots, clock = answer(QUERY_SERVICE + b"Crawl-delay: 7\n"), VirtualClock(0)
+    site = Site({"/robots.txt": robots, "/a": answer(RESULT, Content_Type=RESULTS)})
     client = Client("me@example.org", ["www.example.org"], {"*": http.Limit(per_second=100)}, HASTE, site, clock=clock)
     for _ in range(5):
-        client.ask(Request("k", "https://www.example.org/a"))
+        client.ask(Request("k", "https://www.example.org/a", query=query))
     assert 4 * 7 <= clock.now() < 6 * 7
 
 
