@@ -1,5 +1,6 @@
 """SPARQL queries as SPARQLWrapper puts them, and what their answers mean."""
 
+import re
 import warnings
 from typing import Any
 
@@ -10,6 +11,7 @@ from mkg_builder.strict import parse_json
 
 READING = ("SELECT", "ASK")
 _CUT_SHORT = b"TimeoutException"
+_QLEVER_CUT_SHORT = re.compile(rb'"exception"\s*:\s*"Operation (timed out|was manually cancelled)')
 
 
 def as_post(url: str, query: str, agent: str) -> tuple[dict[str, str], bytes]:
@@ -36,12 +38,14 @@ def as_post(url: str, query: str, agent: str) -> tuple[dict[str, str], bytes]:
 
 
 def require_time(url: str, status: int, body: bytes) -> None:
-    """Refuse the answers of an endpoint that ran out of time: HTTP 504, or 500 with the trace of its timeout.
+    """Refuse the answers of an endpoint that ran out of time.
+
+    HTTP 504; 500 with the trace of its timeout; from QLever 429, which there means that and not "too many".
 
     Raises:
         TooExpensiveError: the query was too much for the endpoint.
     """
-    if status == 504 or (status == 500 and _CUT_SHORT in body):
+    if status == 504 or (status == 500 and _CUT_SHORT in body) or (status == 429 and _QLEVER_CUT_SHORT.search(body)):
         raise TooExpensiveError(f"{url}: the query took the endpoint too long (HTTP {status}); ask for less at a time")
 
 

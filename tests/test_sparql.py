@@ -1,3 +1,4 @@
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -6,13 +7,18 @@ import pytest
 from mkg_builder import http
 from mkg_builder.errors import HostClosedError, TooExpensiveError, UpstreamError, UsageError
 from mkg_builder.http import Client, Patience
+from mkg_builder.recipe import Limit
 from mkg_builder.source import Answer, Request
 from tests.faultd import cut_off, head, lines, moved, ok, reset, serving, silence
+from tests.site import Site
+from tests.site import answer as given
+from tests.test_throttle import VirtualClock
 
 QUERY = "SELECT ?item WHERE { VALUES ?item { wd:Q42 } }"
 RESULT = b'{"head": {"vars": ["item"]}, "results": {"bindings": []}}'
 RESULTS = "application/sparql-results+json"
 TRACE = b"SPARQL-QUERY: queryStr=SELECT\njava.util.concurrent.TimeoutException\n\tat java.util.concurrent.FutureTask"
+QLEVER = b'{\n  "exception": "Operation timed out. Last operation: Sort on ?item",\n  "status": "ERROR"\n}'
 HASTE = Patience(connect=1, read=0.2, query=0.5, total=1, attempts=3)
 
 
@@ -54,19 +60,42 @@ def test_five_thousand_ids_fit_in_a_query() -> None:
     [
         ok(TRACE, 500),
         ok(b"upstream request timeout", 504),
+        ok(QLEVER, 429),
+        ok(QLEVER.replace(b"timed out", b"was manually cancelled"), 429),
+        ok(QLEVER, 429, Retry_After="0"),
         ok(RESULT[:-9] + TRACE, Content_Type=RESULTS),
         ok(RESULT[:30] + b"The SPARQL operation has been cancelled", Content_Type=RESULTS),
         lines(head("200 OK", f"Content-Type: {RESULTS}"), RESULT[:20]),
         silence(),
     ],
-    ids=["500 with a trace", "504", "200 and a trace", "200 and cancelled", "cut without a length", "silence"],
-)
+    ids=["500 with a trace", "504", "429 of time", "429 and cancelled", "429 and a wait", "200 and a trace",
+         "200 and cancelled", "cut without a length", "silence"],
+)  # fmt: skip
 def test_a_query_that_is_too_much_is_told_from_a_passing_fault_and_not_asked_again(answer: Any) -> None:
     with serving({"/sparql": answer}) as (base, plan):
         client = Client(None, [base.removeprefix("http://")], {}, HASTE)
         with pytest.raises(TooExpensiveError, match="ask for less"):
             client.ask(Request("k", f"{base}/sparql", query=QUERY))
     assert len(plan.asked) == 2  # robots.txt and the query
+
+
+@pytest.mark.parametrize(
+    ("body", "said", "seconds"),
+    [(QLEVER, {}, 0), (QLEVER, {"Retry_After": "90"}, 90), (b"Too Many Requests", {}, 60)],
+    ids=["a timeout", "a timeout and a wait", "too many"],
+)
+def test_a_429_that_means_a_timeout_costs_no_wait_but_one_that_is_asked_for(
+    body: bytes, said: dict[str, str], seconds: float
+) -> None:
+    site, clock = Site({"/sparql": [given(body, 429, **said), given(RESULT, Content_Type=RESULTS)]}), VirtualClock(0)
+    limits = {"*": Limit(windows=[(1000, 1)])}
+    client = Client("me@example.org", ["www.example.org"], limits, HASTE, site, clock=clock)
+    request = Request("k", "https://www.example.org/sparql", query=QUERY)
+    with suppress(TooExpensiveError):
+        client.ask(request)
+    assert client.ask(request).body == RESULT
+    assert seconds <= clock.now() < seconds + 1
+    assert site.asked.count("/sparql") == 2 + (body != QLEVER)
 
 
 @pytest.mark.parametrize(
