@@ -1,7 +1,6 @@
 """One client for all of the network: polite by robots.txt and per-host limits, capped, and patient."""
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +22,13 @@ from mkg_builder.replies import media_type_of, require_quota, require_usable, re
 from mkg_builder.robots import MOST_BYTES, PRODUCT, Robots
 from mkg_builder.source import Answer, Request
 from mkg_builder.sparql import as_post, require_results, require_time
-from mkg_builder.throttle import Throttle
+from mkg_builder.throttle import MAX_WAIT, Throttle
 from mkg_builder.wire import Call, Reply, Wire
 
 logger = logging.getLogger(__name__)
 
 MAX_BODY = 80 * 2**20
 MAX_REDIRECTS = 5
-MAX_WAIT = 600.0
-"""Seconds that an upstream may ask us to wait within one run; longer waits end the run, to be resumed."""
-
 UNSAID_WAIT = 60.0
 """Seconds to leave a live host alone that answers 429 and does not say for how long."""
 
@@ -86,7 +82,7 @@ class Client:
         patience: deadlines and attempts.
         transport: what carries requests; real HTTP unless a test gives its own.
         clock: what all waiting goes by.
-        memory: a file where the requests of the last hour are remembered from run to run.
+        memory: a file where the requests of the last hour, and the waits that hosts ask for, are remembered.
     """
 
     def __init__(
@@ -218,10 +214,9 @@ class Client:
         wait = retry_after(reply.headers, self._clock)
         if wait is None:
             wait = UNSAID_WAIT if reply.status == 429 and not is_loopback(url) else 0.0
-        if wait > MAX_WAIT:
-            self._throttle.pause(url, math.inf)
-            raise HostClosedError(f"{url}: asks to wait {wait:,.0f} s; run the same command again after that")
         self._throttle.pause(url, wait)
+        if wait > MAX_WAIT:
+            raise HostClosedError(f"{url}: asks to wait {wait:,.0f} s; run the same command again after that")
 
     def _require_allowed(self, url: str) -> None:
         parts = require_fetchable(url, self._hosts)
@@ -256,6 +251,8 @@ class Client:
 
         try:
             return self._patiently(url, attempt)
+        except HostClosedError:
+            raise
         except UpstreamError as fault:
             raise HostClosedError(f"{fault}; a host whose robots.txt cannot be read is not asked (RFC 9309)") from None
 

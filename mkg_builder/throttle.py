@@ -24,12 +24,15 @@ UNKNOWN_HOST = Limit(per_second=1, parallel=1)
 REMEMBERED = 1.5
 """Windows of more seconds than this outlive the process; a run after another waits for the others to pass."""
 
-LONGEST_PAUSE = 3600.0
-"""Seconds that a remembered pause lasts at most: the wall clock may have been set back."""
+MAX_WAIT = 600.0
+"""Seconds that a host may ask us to wait within one run; longer waits end the run, to be resumed."""
+
+LONGEST_PAUSE = 86_400.0
+"""Seconds for which a host is left alone at most, whatever it says."""
 
 LINES_BEFORE_COMPACTION = 20_000
 
-_LINE = re.compile(r"(?P<sign>[+=!-]) (?P<time>\d+\.\d{3}) (?P<name>\S+)")
+_LINE = re.compile(r"(?P<sign>[+=!-]) (?P<time>\d+\.\d{3}) (?P<name>\S+)(?: (?P<seconds>\d+\.\d{3}))?")
 
 
 class _Window:
@@ -128,11 +131,14 @@ class Throttle:
                         self._memory.note("-", gates)
 
     def pause(self, url: str, seconds: float) -> None:
-        """Ask nothing of this host for so long, from no thread; `math.inf`: never again in this run."""
-        host = urlsplit(url).netloc
+        """Ask nothing of this host for so long, from no thread and, where there is a memory, from no later run."""
+        host, seconds = urlsplit(url).netloc, min(seconds, LONGEST_PAUSE)
         with self._lock:
-            self._paused[host] = max(self._paused.get(host, 0.0), self._clock.now() + seconds)
-            if self._memory is not None and 0 < seconds < math.inf:
+            now = self._clock.now()
+            if now + seconds <= self._paused.get(host, now):  # it asked for longer before
+                return
+            self._paused[host] = now + seconds
+            if self._memory is not None:
                 self._memory.note_pause(host, seconds)
 
     def slow_down(self, url: str, seconds: float) -> None:
@@ -156,8 +162,9 @@ class Throttle:
             with self._lock:
                 now = self._clock.now()
                 pause = max(self._paused.get(host, now), self._opening if gates else now) - now
-                if pause == math.inf:
-                    raise HostClosedError(f"{host} asked us to stay away; run the same command again later")
+                if round(pause, 3) > MAX_WAIT:
+                    left = f"asked us to stay away for {pause:,.0f} s more"
+                    raise HostClosedError(f"{host} {left}; run the same command again after that")
                 wait = max([pause, *(gate.wait(now) for gate in gates)])
                 if wait <= 0:
                     self._clock.sleep(0)  # a stopped run asks nothing more
@@ -177,13 +184,14 @@ def _matches(pattern: str, host: str, path: str) -> bool:
 class _Memory:
     """A file of lines `+ <seconds since 1970> <pattern>`, then `-` when the answer has come; it survives `kill -9`.
 
-    `=` is both in one, for what is long past; `!` says until when a host wants to be left alone.
+    `=` is both in one, for what is long past; `!` says until when a host wants to be left alone, and how many seconds
+    that was to be: a wall clock that is set back makes it no longer.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path, self._clock, self._lines = path, clock, 0
         self._windows: dict[str, _Window] = {}
-        self._until: dict[str, float] = {}
+        self._until: dict[str, tuple[float, float]] = {}
 
     def recall(self, gates: Mapping[str, _Gate]) -> bool:
         """Count the requests of earlier runs that still lie in a window; whether there was an earlier run."""
@@ -195,7 +203,8 @@ class _Memory:
         for line in lines:
             found = _LINE.fullmatch(line)
             if found is not None and found["sign"] == "!":
-                self._until[found["name"]] = float(found["time"])
+                seconds = float(found["seconds"] or MAX_WAIT)
+                self._until[found["name"]] = min(float(found["time"]), self._clock.wall() + seconds), seconds
                 continue
             if found is None or found["name"] not in self._windows:  # a line torn by a crash, a limit of another time
                 continue
@@ -228,13 +237,17 @@ class _Memory:
 
     def note_pause(self, host: str, seconds: float) -> None:
         """Remember that a host wants to be left alone."""
-        self._until[host] = self._clock.wall() + seconds
-        self._write(f"! {self._until[host]:.3f} {host}\n")
+        self._until[host] = self._clock.wall() + seconds, seconds
+        self._write(self._pause_line(host))
 
     def pauses(self) -> dict[str, float]:
         """Until when each host wants to be left alone, on the clock that never jumps."""
-        left = {host: until - self._clock.wall() for host, until in self._until.items()}
-        return {host: self._clock.now() + min(wait, LONGEST_PAUSE) for host, wait in left.items() if wait > 0}
+        left = {host: until - self._clock.wall() for host, (until, _) in self._until.items()}
+        return {host: self._clock.now() + wait for host, wait in left.items() if wait > 0}
+
+    def _pause_line(self, host: str) -> str:
+        until, seconds = self._until[host]
+        return f"! {until:.3f} {host} {seconds:.3f}\n"
 
     def _write(self, text: str) -> None:
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
@@ -246,7 +259,7 @@ class _Memory:
     def _compact(self) -> None:
         """Keep only the requests that still lie in a window."""
         now, wall = self._clock.now(), self._clock.wall()
-        lines = [f"! {until:.3f} {host}\n" for host, until in self._until.items() if until > wall]
+        lines = [self._pause_line(host) for host, (until, _) in self._until.items() if until > wall]
         for name, window in self._windows.items():
             lines += [f"= {wall - (now - ended):.3f} {name}\n" for ended in window.ended]
             lines += [f"+ {wall:.3f} {name}\n"] * window.under_way

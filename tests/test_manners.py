@@ -71,6 +71,15 @@ def test_an_absurd_retry_after_ends_the_run(said: str) -> None:
     assert (site.asked, clock.now()) == (["/robots.txt", "/a"], 0)
 
 
+def test_runs_that_follow_a_long_wait_ask_nothing_while_it_lasts(tmp_path: Path) -> None:
+    with serving({"/a": ok(b"", 429, Retry_After="7200")}) as (base, plan):
+        for left in ("asks to wait 7,200 s", "stay away for 7,[12][09]. s more", "stay away for 7,[12][09]. s more"):
+            client = Client(None, [base.removeprefix("http://")], {}, HASTE, memory=tmp_path / "asked.log")
+            with pytest.raises(HostClosedError, match=f"{left}; run the same command again after that$"):
+                client.ask(Request("k", f"{base}/a"))
+        assert [asked.path for asked in plan.asked] == ["/robots.txt", "/a"]
+
+
 def test_no_thread_asks_a_host_while_it_wants_to_be_left_alone() -> None:
     answers = {"/a": [ok(b"", 429, Retry_After="1"), ok()]} | {f"/{n}": ok() for n in range(40)}
     with serving(answers) as (base, plan):

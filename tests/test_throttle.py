@@ -10,7 +10,7 @@ from mkg_builder.clock import Clock
 from mkg_builder.errors import HostClosedError
 from mkg_builder.recipe import Limit
 from mkg_builder.sources.wikiart import WikiArt
-from mkg_builder.throttle import REMEMBERED, Throttle
+from mkg_builder.throttle import LONGEST_PAUSE, MAX_WAIT, REMEMBERED, Throttle
 
 URL = "https://www.example.org/a"
 
@@ -126,6 +126,48 @@ def test_a_wait_that_a_host_asked_for_outlives_the_process(tmp_path: Path) -> No
         start = clock.time
         with Throttle({"www.example.org": Limit(per_second=4)}, clock, tmp_path / "asked.log").turn(URL):
             assert clock.time - start == pytest.approx(expected)
+
+
+def test_a_wait_that_is_longer_than_a_run_is_remembered_and_refused_with_what_is_left_of_it(tmp_path: Path) -> None:
+    clock, limits = VirtualClock(), {"www.example.org": Limit(per_second=4)}
+    throttle = Throttle(limits, clock, tmp_path / "asked.log")
+    for wait in (7200, 5, 0):  # who was under way is told something shorter
+        throttle.pause(URL, wait)
+    for passed, left in ((0, "7,200"), (0, "7,200"), (3600, "3,600")):
+        clock.time += passed
+        with pytest.raises(HostClosedError, match=f"stay away for {left} s more"):
+            Throttle(limits, clock, tmp_path / "asked.log").turn(URL).__enter__()
+    clock.time += 3600
+    with Throttle(limits, clock, tmp_path / "asked.log").turn(URL):
+        assert clock.slept <= REMEMBERED
+
+
+def test_the_longest_wait_within_a_run_is_waited_for() -> None:
+    clock = VirtualClock(3874.549938810534)
+    assert clock.now() + MAX_WAIT - clock.now() > MAX_WAIT  # as floats have it
+    throttle = Throttle({}, clock)
+    throttle.pause(URL, MAX_WAIT)
+    with throttle.turn(URL):
+        assert clock.slept == pytest.approx(MAX_WAIT)
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e9])
+def test_no_wait_is_remembered_for_more_than_a_day(seconds: float, tmp_path: Path) -> None:
+    clock = VirtualClock()
+    Throttle({}, clock, tmp_path / "asked.log").pause(URL, seconds)
+    clock.time += LONGEST_PAUSE
+    with Throttle({}, clock, tmp_path / "asked.log").turn(URL):
+        assert clock.slept <= REMEMBERED
+
+
+@pytest.mark.parametrize("line", ["! 1700000300.000 www.example.org 300.000", "! 1700000300.000 www.example.org"])
+def test_a_wall_clock_that_is_set_back_makes_no_remembered_wait_longer(line: str, tmp_path: Path) -> None:
+    (tmp_path / "asked.log").write_text(f"{line}\n")
+    clock = VirtualClock(0)
+    clock.offset -= 86_400
+    for _ in range(2):
+        with Throttle({}, clock, tmp_path / "asked.log").turn(URL):
+            assert clock.now() <= 600 + REMEMBERED
 
 
 def test_a_line_torn_by_a_crash_is_passed_over(tmp_path: Path) -> None:
