@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
@@ -81,6 +82,8 @@ def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
     if re.fullmatch(r"[0-9]+", value):
         return float(value)
     try:
-        return max(parsedate_to_datetime(value).timestamp() - clock.wall(), 0.0)
+        when = parsedate_to_datetime(value)
+        when = when.replace(tzinfo=when.tzinfo or UTC)  # without a zone, as in asctime's form, it is UTC too
+        return max(when.timestamp() - clock.wall(), 0.0)
     except (TypeError, ValueError, OverflowError):
         return None

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -18,6 +19,7 @@ from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import HostClosedError, QuotaError, UpstreamError
 from mkg_builder.http import Client, Patience
 from mkg_builder.recipe import Limit
+from mkg_builder.replies import retry_after
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Request
 from tests.faultd import cut_off, moved, ok, reset, serving, silence
@@ -52,6 +54,25 @@ def test_retry_after_in_every_form_is_waited_for(status: int, said: str, least: 
     site = Site({"/a": [answer(b"", status, Retry_After=said), answer(b"{}")]})
     assert live(site, clock).ask(Request("k", f"{LIVE}/a")).ok
     assert least <= clock.now() <= most
+
+
+@pytest.fixture(params=["UTC", "America/Los_Angeles", "Asia/Tokyo"])
+def zone(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The time zone that this process lives in meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield request.param
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%a, %d %b %Y %H:%M:%S GMT", "%a, %d %b %Y %H:%M:%S -0000", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"],
+)
+def test_a_date_to_wait_for_is_utc_wherever_we_are(form: str, zone: str) -> None:
+    said = datetime.fromtimestamp(1.7e9 + 120, UTC).strftime(form)
+    assert retry_after({"Retry-After": said}, VirtualClock(0)) == 120
 
 
 def test_a_live_host_that_says_too_many_and_not_until_when_is_left_alone_for_a_minute() -> None:
