@@ -216,6 +216,22 @@ def test_a_list_that_leads_back_to_itself_ends_and_is_asked_again_next_time(tmp_
     assert asked(transport, "paginationToken") == [stuck, stuck]
 
 
+def test_two_lists_may_give_the_same_token(tmp_path: Path) -> None:
+    works, second = [{"id": f"{n:024x}", "url": f"w{n}"} for n in range(4)], NEXT.partition("?")[2]
+    answers = {f"/en/api/2/UpdatedArtists?{KEY}": page(artist(VINCENT, "vincent-van-gogh"), artist(NOBODY, "a-nobody"))}
+    for one, number in enumerate((VINCENT, NOBODY)):
+        listing = f"/en/api/2/PaintingsByArtist?id={number}"
+        answers |= {f"{listing}&{KEY}": page(works[one], token=TOKEN, more=True),
+                    f"{listing}&{second}&{KEY}": page(works[2 + one])}  # fmt: skip
+    transport = keyed(**answers)
+    snapshot = Snapshot(tmp_path)
+    with snapshot.writing():
+        fetching = context(snapshot, transport)
+        wikiart_v2.fetch_api(fetching, {"vincent-van-gogh": "Van Gogh", "a-nobody": "Nobody"}, artworks=True)
+    assert fetching.failures == []
+    assert len(asked(transport, "/Painting?")) == 4
+
+
 def test_an_empty_page_that_promises_more_ends_the_list() -> None:
     body = json.dumps({"data": [], "paginationToken": TOKEN, "hasMore": True}).encode()
     with pytest.raises(StoppedError, match="an empty page that promises more"):

@@ -48,6 +48,11 @@ def list_path(method: str, token: str | None = None, **parameters: str) -> str:
     return f"/en/api/2/{method}" + (f"?{query}" if query else "")
 
 
+def _list_of(path: str) -> str:
+    """The list that a page's path belongs to: another list may well give the same tokens."""
+    return re.split(r"[?&]paginationToken=", path)[0]
+
+
 def read_part(answer: Answer, seen: set[str]) -> Part:
     """One page of a list; an answer that is no page counts as the end.
 
@@ -100,7 +105,7 @@ class Session:
         self._codes = {"accessCode": access_code, "secretCode": secret_code}
         self._key: str | None = None
         self._logins: list[float] = []
-        self._tokens: set[str] = set()
+        self._tokens: dict[str, set[str]] = {}
 
     def get(self, path: str) -> Answer:
         """The answer to one question.
@@ -111,7 +116,7 @@ class Session:
         request = _request(self._context, path)
         if self._context.has(request.key):
             answer = self._context.get(request)
-            self._remember(answer, set())
+            self._remember(path, read_part(answer, set()))
             return answer
         answer = self._ask(path)
         if answer.status == 401:
@@ -123,14 +128,14 @@ class Session:
             raise StoppedError("a session is refused as soon as it is given; run the same command again later")
         if not answer.ok and not _is_final(path, answer):
             raise StoppedError(f"{path.partition('?')[0]}: HTTP {answer.status} {_message(answer)}")
-        self._remember(answer, self._tokens)  # a page that leads back is not kept
+        seen = self._tokens.get(_list_of(path), set())
+        self._remember(path, read_part(answer, seen))  # a page that leads back is not kept
         self._context.put(request.key, answer.body, answer.media_type, answer.status)
         return answer
 
-    def _remember(self, answer: Answer, seen: set[str]) -> None:
-        token = read_part(answer, seen).token
-        if token is not None:
-            self._tokens.add(token)
+    def _remember(self, path: str, part: Part) -> None:
+        if part.token is not None:
+            self._tokens.setdefault(_list_of(path), set()).add(part.token)
 
     def _ask(self, path: str) -> Answer:
         if self._key is None:
