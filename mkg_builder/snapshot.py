@@ -151,7 +151,7 @@ class Snapshot:
         copy = copy_durably(path, self.folder / "objects")
         try:
             digest, size = file_sha256(copy), copy.stat().st_size
-            target = self._object(digest)
+            target = self._own_object(digest)
             target.parent.mkdir(exist_ok=True)
             copy.replace(target)
             sync_folder(target.parent)
@@ -195,10 +195,14 @@ class Snapshot:
     def _object(self, digest: str) -> Path:
         return self.folder / "objects" / digest[:2] / digest
 
-    def _write_object(self, digest: str, body: bytes) -> None:
+    def _own_object(self, digest: str) -> Path:
         target = self._object(digest)
         if target.is_symlink() or target.parent.is_symlink():
             raise StorageError(f"{target} is or lies behind a symbolic link, which is not written through; remove it")
+        return target
+
+    def _write_object(self, digest: str, body: bytes) -> None:
+        target = self._own_object(digest)
         if target.exists() and target.stat().st_size == len(body) and file_sha256(target) == digest:
             return
         if not target.parent.is_dir():

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ def kept(folder: Path, *bodies: bytes) -> Snapshot:
     with snapshot.writing():
         for number, body in enumerate(bodies):
             snapshot.put(Answer(f"s:/{number}", 200, body, "text/plain"))
+    return snapshot
+
+
+def kept_file(folder: Path, body: bytes) -> Snapshot:
+    snapshot, path = Snapshot(folder), folder.with_suffix(".body")
+    path.write_bytes(body)
+    with snapshot.writing():
+        snapshot.put_file("file:one", path, "text/plain")
     return snapshot
 
 
@@ -213,8 +222,11 @@ def test_a_snapshot_from_before_formats_were_named_is_read_and_then_named(tmp_pa
     assert (tmp_path / "format").read_text() == "1\n"
 
 
+@pytest.mark.parametrize("keep", [kept, kept_file])
 @pytest.mark.parametrize("name", ["lock", "objects", "origin.json", "journal.jsonl", "asked-s.log", "shard", "object"])
-def test_no_symbolic_link_is_written_through(name: str, tmp_path: Path) -> None:
+def test_no_symbolic_link_is_written_through(
+    name: str, keep: Callable[[Path, bytes], Snapshot], tmp_path: Path
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("mine")
@@ -224,5 +236,5 @@ def test_no_symbolic_link_is_written_through(name: str, tmp_path: Path) -> None:
     (folder / place).parent.mkdir(parents=True)
     (folder / place).symlink_to(outside if name in ("objects", "shard") else outside / "file")
     with pytest.raises(StorageError, match="symbolic link"):
-        kept(folder, b"one")
+        keep(folder, b"one")
     assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("file", "mine")]
