@@ -85,8 +85,7 @@ class SnapshotContext(SourceContext):
     def _keep(self, request: Request, answer: Answer) -> Answer:
         if not request.key or answer.status == 401:
             return answer
-        if holds_secret(answer.body):
-            raise UpstreamError(f"{request.url}: the answer repeats a secret, so it is not kept")
+        _require_no_secret(answer, request.url)
         if self.pictures is not None and request.accept == "image/" and self.is_whole_picture(answer):
             self._decode(self.pictures, answer)
         self._snapshot.put(answer)
@@ -136,7 +135,9 @@ class SnapshotContext(SourceContext):
 
     @override
     def put(self, key: str, body: bytes, media_type: str, status: int = 200) -> None:
-        self._snapshot.put(Answer(key, status, body, media_type))
+        answer = Answer(key, status, body, media_type)
+        _require_no_secret(answer, key)
+        self._snapshot.put(answer)
 
     @override
     def put_file(self, key: str, path: Path, media_type: str) -> None:
@@ -170,6 +171,11 @@ class SnapshotContext(SourceContext):
     def progress(self, done: int, total: int | None) -> None:
         if self._advance is not None:
             self._advance(self.name, done, total, len(self.failures))
+
+
+def _require_no_secret(answer: Answer, where: str) -> None:
+    if holds_secret(answer.body):
+        raise UpstreamError(f"{where}: the answer repeats a secret, so it is not kept")
 
 
 def _remark(key: str) -> str:

@@ -133,7 +133,11 @@ class SourceContext(ABC):
 
     @abstractmethod
     def put(self, key: str, body: bytes, media_type: str, status: int = 200) -> None:
-        """Keep an answer that a file or a program gave, or one that was asked for and judged."""
+        """Keep an answer that a file or a program gave, or one that was asked for and judged.
+
+        Raises:
+            UpstreamError: it repeats a secret of this run.
+        """
 
     @abstractmethod
     def put_file(self, key: str, path: Path, media_type: str) -> None:

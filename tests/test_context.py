@@ -136,6 +136,8 @@ def test_an_answer_without_a_key_or_with_a_secret_in_it_is_not_kept(snapshot: Sn
     assert asking.get(Request("", f"{BASE}/1", secrets={"key": "hidden-key-2"})).body == b'{"SessionKey": "new"}'
     assert asking.get(Request("site:/2", f"{BASE}/2", secrets={"key": "hidden-key-2"})).status == 0
     assert (len(snapshot), asking.failures) == (1, [f"{BASE}/2: the answer repeats a secret, so it is not kept"])
+    with pytest.raises(UpstreamError, match="site:/3: the answer repeats a secret"):
+        asking.put("site:/3", b"you are hidden-key-2", "text/plain")
 
 
 def test_a_host_that_asks_us_to_stay_away_ends_the_run_at_once(snapshot: Snapshot) -> None:

@@ -113,6 +113,15 @@ def test_no_secret_is_kept_or_told(tmp_path: Path) -> None:
         assert secret not in " ".join(failures)
 
 
+def test_an_answer_that_repeats_the_session_is_not_kept_and_ends_the_apis_part(tmp_path: Path) -> None:
+    body = json.dumps({"data": [artist(VINCENT, "vincent-van-gogh")], "self": f"/en/api/2/UpdatedArtists?{KEY}"})
+    transport = keyed(**{f"/en/api/2/UpdatedArtists?{KEY}": answer(body.encode(), **JSON)})
+    assert fetch(tmp_path, transport) == [
+        "WikiArt's API: wikiart:/en/api/2/UpdatedArtists: the answer repeats a secret, so it is not kept"
+    ]
+    assert not any(b"session-0001" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
 def test_a_session_that_has_run_out_is_renewed_once(tmp_path: Path) -> None:
     second = f"{NEXT}&authSessionKey="
     logins = [answer(b'{"SessionKey": "session-0001"}', **JSON), answer(b'{"SessionKey": "session-0002"}', **JSON)]

@@ -11,6 +11,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from mkg_builder.errors import UpstreamError
 from mkg_builder.source import Answer, Request, SourceContext
 from mkg_builder.sources.wikiart_requests import Record, clean_slug, document, hex_id
 from mkg_builder.sources.wikiart_statements import tidy
@@ -111,7 +112,8 @@ class Session:
         """The answer to one question.
 
         Raises:
-            StoppedError: the quota is spent, the codes are refused, or the network does not answer.
+            StoppedError: the quota is spent, the codes are refused, the network does not answer, or the answer must
+                not be kept.
         """
         request = _request(self._context, path)
         if self._context.has(request.key):
@@ -130,7 +132,10 @@ class Session:
             raise StoppedError(f"{path.partition('?')[0]}: HTTP {answer.status} {_message(answer)}")
         seen = self._tokens.get(_list_of(path), set())
         self._remember(path, read_part(answer, seen))  # a page that leads back is not kept
-        self._context.put(request.key, answer.body, answer.media_type, answer.status)
+        try:
+            self._context.put(request.key, answer.body, answer.media_type, answer.status)
+        except UpstreamError as fault:
+            raise StoppedError(str(fault)) from None
         return answer
 
     def _remember(self, path: str, part: Part) -> None:
