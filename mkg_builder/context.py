@@ -72,7 +72,8 @@ class SnapshotContext(SourceContext):
         except HostClosedError:
             raise
         except TooExpensiveError as error:
-            self._count_in_a_row(error)
+            if not request.divisible:
+                self._count_in_a_row(error)
             return Answer(request.key, 504, b"", "")
         except UpstreamError as error:
             self.failures.append(str(error))

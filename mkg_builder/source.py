@@ -65,6 +65,7 @@ class Request:
         secrets: parameters added to the address at the moment of asking, and shown nowhere: not in the key,
             a log, an error or a file.
         holds: a text that a good answer holds; one without it (a login page, a check for robots) is asked again.
+        divisible: whether a query may be asked in halves: then one that is too expensive says nothing of the endpoint.
         final: a text by which a failing answer shows that asking again is useless; it then is the answer.
     """
 
@@ -75,6 +76,7 @@ class Request:
     query: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     holds: str = ""
+    divisible: bool = False
     final: str = ""
 
 

@@ -6,6 +6,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyoxigraph
@@ -14,18 +15,21 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from requests.adapters import BaseAdapter
 
 from mkg_builder.context import SnapshotContext
-from mkg_builder.errors import DataError
+from mkg_builder.errors import DataError, TooExpensiveError
 from mkg_builder.graph import Dropped, Entity, Literal, Statement, Triple
 from mkg_builder.http import Client
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from mkg_builder.sources.wikidata import Wikidata, WikidataOptions
+from mkg_builder.sources.wikidata_batches import Batches
 from mkg_builder.sources.wikidata_queries import FIRST_SIGNS, any_labels, countries, crosswalk, facts, labels
 from mkg_builder.testing import SourceContract
 from tests.conftest import SHARED
 from tests.query_service import SOMETHING, QueryService, dated, named, stated, time
+from tests.site import Site, answer
 
 MONET = [stated("Q296", "P6002", '"claude-monet"'), named("Q296", '"Claude Monet"@mul')]
 BOUDIN = [stated("Q505246", "P6002", '"eugene-boudin"'), named("Q505246", '"Eugène Boudin"@en')]
@@ -472,6 +476,36 @@ def test_what_is_too_expensive_is_asked_in_halves_and_loses_nothing(tmp_path: Pa
         again = QueryService(snapshot, many(25), too_expensive=lambda query: True)
         source(batch=20).fetch(again)
     assert again.asked == []  # a batch once found too expensive is not asked whole again
+
+
+class Narrow(BaseAdapter):
+    """A service that answers questions about at most so many things, and of each that nothing is known."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def send(self, request: requests.PreparedRequest, **_: object) -> requests.Response:
+        things = str(request.body).count("wd%3AQ") // 2  # each stands in both branches
+        body = json.dumps({"head": {"vars": sorted(labels(["en"]).always)}, "results": {"bindings": []}}).encode()
+        result = answer(body, Content_Type="application/sparql-results+json")
+        return Site({"/sparql": result if things <= self._most else answer(status=504)}).send(request)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("most", "kept"), [(4, 128), (0, 0)])
+def test_halves_are_asked_however_many_there_are_and_only_single_things_end_the_run(
+    tmp_path: Path, most: int, kept: int
+) -> None:
+    snapshot = Snapshot(tmp_path)
+    client = Client(None, ["127.0.0.1:*"], {}, transport=Narrow(most))
+    with snapshot.writing():
+        context = SnapshotContext("s", Path(), snapshot, {}, client=client)
+        asking = Batches(context, "http://127.0.0.1:1/sparql", 160, asking=True)
+        with pytest.raises(TooExpensiveError) if most == 0 else nullcontext():
+            assert list(asking.rows(labels(["en"]), [f"Q{n}" for n in range(1, 321)])) == []
+    assert (len(snapshot), context.failures) == (kept, [])
 
 
 def _things(query: str) -> int:

@@ -87,7 +87,8 @@ class Batches:
     def _request(self, question: Question, batch: Things) -> Request:
         query = question.text(batch)
         digest = hashlib.sha256(query.encode()).hexdigest()
-        return Request(f"wikidata:{question.name}/{digest}", self._address, accept=MEDIA_TYPE, query=query)
+        key = f"wikidata:{question.name}/{digest}"
+        return Request(key, self._address, accept=MEDIA_TYPE, query=query, divisible=len(batch) > 1)
 
     def _read(self, question: Question, answer: Answer) -> Iterator[Row]:
         for binding in _bindings(answer, question):
