@@ -20,8 +20,11 @@ Endpoint = tuple[socket.AddressFamily, Any]
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address points at this machine by its own name."""
-    return urlsplit(url).hostname in LOOPBACK
+    """Whether an address points at this machine by its own name; what is no address points nowhere."""
+    try:
+        return urlsplit(url).hostname in LOOPBACK
+    except ValueError:
+        return False
 
 
 def require_fetchable(url: str, hosts: Sequence[str]) -> SplitResult:
@@ -32,9 +35,12 @@ def require_fetchable(url: str, hosts: Sequence[str]) -> SplitResult:
         hosts: patterns of the allowed hosts; loopback is allowed only by a pattern that names it.
 
     Raises:
-        UpstreamError: another scheme than http(s), a host in disguise, a host that is not allowed.
+        UpstreamError: no address, another scheme than http(s), a host in disguise, a host that is not allowed.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as fault:
+        raise UpstreamError(f"{url}: no address ({fault})") from None
     if parts.scheme not in ("http", "https"):
         raise UpstreamError(f"{url}: only http and https are fetched")
     if not _PLAIN_HOST.fullmatch(parts.netloc):

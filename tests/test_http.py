@@ -145,6 +145,14 @@ def test_other_schemes_are_refused() -> None:
         ask(Site({"/a": answer(b"", 302, Location="file:///etc/passwd")}))
 
 
+@pytest.mark.parametrize("url", ["http://[foo/x.jpg", "http://ex\u2100mple.org/x.jpg", "http://[::1/x.jpg"])
+def test_what_is_no_address_is_refused_and_not_asked(url: str) -> None:
+    site = Site({})
+    with pytest.raises(UpstreamError, match="no address"):
+        client(site).ask(Request("k", url))
+    assert site.asked == []
+
+
 def test_a_compression_bomb_is_cut_at_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_BODY", 100_000)
     bomb = gzip.compress(b" " * 10_000_000)

@@ -381,6 +381,14 @@ def test_a_picture_that_is_named_like_none_is_one_and_the_placeholder_is_none(na
     assert (image_request(address, "original").key if address else None) == kept_as
 
 
+@pytest.mark.parametrize(
+    "address", ["https://[x/a.jpg!Large.jpg", "https://ex\u2100mple.org/a.jpg", "https://[a!b]/c.jpg", "https:///a.jpg"]
+)
+def test_what_is_no_address_of_a_picture_costs_the_picture_alone(kept: Snapshot, address: str) -> None:
+    assert image_address({"image": address}) is None
+    assert work_of(read(kept, site(image=address))).image is None
+
+
 def test_a_size_that_cannot_be_is_nothing_that_we_say(kept: Snapshot) -> None:
     things, reading = reread(kept, site(sizeX=70.5, sizeY=-1920))
     assert not [t for t in things if isinstance(t, Literal) and "-1920" in t.value]

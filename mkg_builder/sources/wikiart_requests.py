@@ -75,11 +75,16 @@ def image_request(address: str, size: str) -> Request:
 
 
 def image_address(record: Record) -> str | None:
-    """The picture's address without its size token; None for the site's placeholder frame."""
+    """The picture's address without its size token; None for the site's placeholder frame, and for what is none."""
     address = record.get("image")
-    if not isinstance(address, str) or not re.match(r"https?://[^/]+/", address) or PLACEHOLDER in address:
+    if not isinstance(address, str) or PLACEHOLDER in address:
         return None
-    return address.rpartition("!")[0] or address
+    bare = address.rpartition("!")[0] or address
+    try:
+        parts = urllib.parse.urlsplit(bare)
+    except ValueError:
+        return None
+    return bare if parts.scheme in ("http", "https") and parts.netloc and parts.path else None
 
 
 def clean_slug(value: object) -> str | None:
