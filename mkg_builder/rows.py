@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mkg_builder.errors import DataError
+from mkg_builder.strict import require_text
 
 Row = dict[str, tuple[str, ...]]
 """Column -> the texts in its cell; none where it is empty, several where a file can hold a list."""
@@ -98,7 +99,14 @@ def _json(file: RowFile) -> Iterator[tuple[int, Row]]:
 def _jsonl(file: RowFile) -> Iterator[tuple[int, Row]]:
     # a name may hold what Python takes for a line break
     with file.path.open(encoding="utf-8-sig", newline="\n") as text:
-        yield from ((number, _flat(_loads(line), file)) for number, line in enumerate(text, 1) if line.strip())
+        for number, line in enumerate(text, 1):
+            if not line.strip():
+                continue
+            try:
+                item = _loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {getattr(error, 'msg', error)}") from None
+            yield number, _flat(item, file)
 
 
 def _parquet(file: RowFile) -> Iterator[tuple[int, Row]]:
@@ -116,9 +124,11 @@ def _parquet(file: RowFile) -> Iterator[tuple[int, Row]]:
 def _loads(text: str) -> Any:
     """JSON whose numbers stay as they are written: `1e5` is no 100000.0, `007` no 7."""
     try:
-        return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        data = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        require_text(text, data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return data
 
 
 def _flat(item: Any, file: RowFile, prefix: str = "") -> Row:

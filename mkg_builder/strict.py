@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mkg_builder.errors import RecipeError, UnknownNameError
 
 MAX_BYTES = 1_000_000
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -125,13 +127,34 @@ def parse_json(body: bytes) -> Any:
     """A whole JSON document, without what Python's reader is too kind about.
 
     Raises:
-        ValueError: not UTF-8, cut off, NaN or infinity, a repeated key, an endless number or nesting.
+        ValueError: not UTF-8, cut off, NaN or infinity, a repeated key, an endless number or nesting, half a letter.
     """
     try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant,
+        text = body.decode("utf-8")
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant,
                           parse_float=_finite)  # fmt: skip
+        require_text(text, data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return data
+
+
+def require_text(text: str, data: Any) -> None:
+    """Refuse JSON that spells out half a surrogate pair: it passes as JSON, but no file can hold it as text.
+
+    Args:
+        text: the JSON.
+        data: what was read from it.
+
+    Raises:
+        ValueError: there is such a half.
+    """
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(data, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = ascii(error.object[error.start])[1:-1]
+            raise ValueError(f"{half} is half a surrogate pair, which is no text") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -285,6 +285,19 @@ def test_a_broken_table_is_refused(tmp_path: Path, body: bytes, said: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("name", "body", "place"),
+    [
+        ("works.jsonl", b'{"number": "1", "title": "\\ud83d\\ude00"}\n{"title": "\\ud83d"}\n', "line 2: "),
+        ("works.json", b'[{"number": "1", "title": "\\uDE00"}]', ""),
+    ],
+)
+def test_half_a_surrogate_pair_is_refused_where_it_stands(tmp_path: Path, name: str, body: bytes, place: str) -> None:
+    (tmp_path / name).write_bytes(body)
+    with pytest.raises(DataError, match=rf"{name}: .*\({place}.ud.{{3}} is half a surrogate pair"):
+        read(tmp_path, {"works": {"file": name, "entity": WORKS}})
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"file": "works.xlsx"}, "what is works.xlsx?"),

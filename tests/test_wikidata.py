@@ -550,6 +550,8 @@ def test_what_is_too_expensive_even_alone_is_dropped_with_its_reason(tmp_path: P
         b'{"head": {"vars": ["item", "slug"]}, "results": {}}',
         b'{"head": {"vars": ["item", "slug"]}, "results": {"bindings": [{"item": 1, "slug": 1}]}}',
         b'{"head": {"vars": ["item", "slug"]}, "results": {"bindings": [{}]}}',
+        b'{"head": {"vars": ["item", "slug"]}, "results": {"bindings": [{"item": {"value": "http://www.wikidata.org/'
+        b'entity/Q1"}, "slug": {"value": "\\ud800"}}]}}',
     ],
 )
 def test_a_kept_answer_that_is_no_result_is_named(tmp_path: Path, body: bytes) -> None:
