@@ -225,8 +225,9 @@ class Snapshot:
                 f"{self.folder} holds answers of {_words(known)}, not of {_words(endpoints)}; "
                 "use another --workspace, or the same --endpoint as before"
             )
-        if known != dict(endpoints):
-            text = json.dumps(dict(endpoints), indent=2, sort_keys=True) + "\n"
+        every = {**(known or {}), **endpoints}  # also one that the recipe gave up: its answers are still there
+        if known != every:
+            text = json.dumps(every, indent=2, sort_keys=True) + "\n"
             write_durably(self.folder / "origin.json", text.encode())
 
     def origin(self) -> dict[str, str] | None:

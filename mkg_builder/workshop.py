@@ -99,7 +99,8 @@ class Workshop:
         for name in self.job.endpoints or {}:
             if name not in own:
                 raise UnknownNameError("endpoint", name, own)
-        return {**own, **(self.job.endpoints or self.snapshot.origin() or {})}
+        origin = self.snapshot.origin() or {}  # of endpoints, perhaps, that the recipe no longer has
+        return {**own, **(self.job.endpoints or {name: url for name, url in origin.items() if name in own})}
 
     def own_endpoints(self) -> dict[str, str]:
         """The endpoints that the recipe names, of all its sources."""

@@ -18,6 +18,7 @@ from mkg_builder.content import release_content_sha256
 from mkg_builder.errors import DataError, UnknownNameError
 from mkg_builder.findings import ExpectationError
 from mkg_builder.graph import Entity, Triple
+from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import SourceContext
 from tests.tiny_recipe import RECIPE, Works, jpeg, write_recipe
 
@@ -79,6 +80,14 @@ def test_two_builds_from_one_snapshot_are_byte_identical(report: BuildReport, tm
     assert again.fetched == 0
     for path in sorted(p for p in report.release.rglob("*") if p.is_file()):
         assert (again.release / path.relative_to(report.release)).read_bytes() == path.read_bytes()
+
+
+def test_an_endpoint_that_the_recipe_gave_up_is_known_of_the_snapshot_alone(tmp_path: Path) -> None:
+    two = {"one": "https://one.example", "two": "https://two.example"}
+    built(tmp_path, sources={"works": {**RECIPE["sources"]["works"], "endpoints": two}})
+    sources = {"works": {**RECIPE["sources"]["works"], "endpoints": {"one": "https://one.example"}}}
+    assert built(tmp_path, sources=sources, version="1.2.4").manifest["marks"] == []
+    assert Snapshot(tmp_path / "w" / "snapshots" / "tiny").origin() == two
 
 
 def test_a_second_build_fetches_nothing_and_changes_nothing(tmp_path: Path) -> None:
