@@ -130,7 +130,7 @@ class Workshop:
         part = self.recipe.sources[name]
         context = SnapshotContext(
             name, self._folder(name), self.snapshot, self.endpoints, self.job.limit,
-            self._client(name) if online and part.endpoints else None, self.advance,
+            self._client(name) if online and (part.endpoints or part.hosts) else None, self.advance,
         )  # fmt: skip
         context.files = self.job.files
         return context

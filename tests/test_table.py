@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mkg_builder.build import BuildReport, Job, build
+from mkg_builder.build import BuildReport, Job, build, fetch
 from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import DataError, RecipeError
 from mkg_builder.findings import ExpectationError
@@ -23,6 +23,7 @@ from mkg_builder.sources.table import Tables
 from mkg_builder.sources.table_options import TableOptions
 from mkg_builder.strict import validate
 from mkg_builder.testing import SourceContract
+from tests.faultd import ok, serving
 from tests.site import Site, answer
 from tests.tiny_recipe import RECIPE, jpeg, write_recipe
 
@@ -354,6 +355,15 @@ def test_a_picture_by_its_whole_address_is_asked_of_the_hosts_that_the_recipe_na
     _, reading = read(tmp_path, {"a": {"file": "a.csv", "entity": {**WORKS, "image": "p"}}}, site)
     assert dropped(reading) == [("artwork:museum/1", "picture_not_fetched", "a: http://secret.example/5.jpg")]
     assert [path for path in site.asked if path != "/robots.txt"] == ["/5.jpg"]
+
+
+def test_hosts_alone_are_enough_to_ask_for_pictures(tmp_path: Path) -> None:
+    with serving({"/5.jpg": ok(jpeg(5), Content_Type="image/jpeg")}) as (base, _):
+        write(tmp_path / "works.csv", [{"number": "1", "title": "Dawn", "p": f"{base}/5.jpg"}])
+        options = {"tables": {"works": {"file": "works.csv", "entity": {**WORKS, "image": "p"}}}}
+        source = {"use": "table", "hosts": [base.removeprefix("http://")], "options": options}
+        report = fetch(Job(str(write_recipe(tmp_path, sources={"museum": source})), tmp_path / "w"))
+    assert set(Snapshot(report.snapshot)) == {"museum:works.csv", f"museum:{base}/5.jpg"}
 
 
 def encoded(kind: str, rows: list[dict[str, Any]]) -> bytes:
