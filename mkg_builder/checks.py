@@ -12,7 +12,7 @@ from mkg_builder.content import release_content_sha256
 from mkg_builder.errors import RecipeError
 from mkg_builder.findings import Finding, Level
 from mkg_builder.graph import SPLITS
-from mkg_builder.knowledge_graph import problems, relations_of
+from mkg_builder.knowledge_graph import misnamed, problems, relations_of
 from mkg_builder.leaks import Evidence, find_leaks
 from mkg_builder.recipe import Bounds, Recipe
 from mkg_builder.strict import validate
@@ -76,5 +76,6 @@ def _content(release: Path, manifest: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _invariants(recipe: Recipe, types: Mapping[str, str], triples: Triples) -> Iterator[Finding]:
-    for problem in problems(triples, [types.get(name) for name in triples.ids], relations_of(recipe)):
+    ends = [types.get(name) for name in triples.ids]
+    for problem in (*misnamed(types), *problems(triples, ends, relations_of(recipe))):
         yield Finding("error", "invariants", problem)

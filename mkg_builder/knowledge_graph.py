@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mkg_builder.errors import DataError
-from mkg_builder.graph import Dropped, Entity, Literal, Relation
+from mkg_builder.graph import Dropped, Entity, Literal, Relation, entity_type
 from mkg_builder.recipe import Recipe
 from mkg_builder.triples import Mask, Triples
 
@@ -17,8 +17,8 @@ class KnowledgeGraph:
     """Entities, relations and triples that fit together; refused at construction when they do not.
 
     Raises:
-        DataError: a triple with an undeclared relation, an unknown end, an end of the wrong type,
-            or a triple stated twice.
+        DataError: an entity whose id says another type, or a triple with an undeclared relation, an unknown end,
+            an end of the wrong type, or stated twice.
     """
 
     entities: Mapping[str, Entity]
@@ -34,6 +34,7 @@ class KnowledgeGraph:
     def _problems(self) -> Iterator[str]:
         triples = self.triples
         types = [self.entities[name].type if name in self.entities else None for name in triples.ids]
+        yield from misnamed({name: entity.type for name, entity in self.entities.items()})
         yield from problems(triples, types, self.relations)
 
     def count_entities(self) -> Counter[str]:
@@ -44,6 +45,14 @@ class KnowledgeGraph:
 def relations_of(recipe: Recipe) -> dict[str, Relation]:
     """The relations that a recipe declares."""
     return {name: Relation(name, **part.model_dump()) for name, part in recipe.relations.items()}
+
+
+def misnamed(types: Mapping[str, str]) -> Iterator[str]:
+    """The first entity whose id does not begin with its type, by which splits and searches for leaks go."""
+    for name, kind in types.items():
+        if entity_type(name) != kind:
+            yield f"{name!r} is of type {kind!r}, so its id must begin with {kind + ':'!r}"
+            return
 
 
 def problems(triples: Triples, types: list[str | None], relations: Mapping[str, Relation]) -> Iterator[str]:

@@ -98,6 +98,12 @@ def test_a_triple_that_is_stated_twice(release: Path) -> None:
     assert found(release) == {("error", "invariants")}
 
 
+def test_an_entity_whose_id_says_another_type(release: Path) -> None:
+    entities = rows(release, "entities", "full")
+    rewrite(release, "entities", "full", [*entities, {**entities[-1], "id": "work:1", "type": "artwork"}])
+    assert found(release) == {("error", "invariants")}
+
+
 def test_a_release_without_a_manifest_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(schema.ReleaseError, match="mkgb build"):
         check_release(tmp_path)

@@ -27,3 +27,9 @@ def test_a_graph_that_fits_together_is_accepted() -> None:
 def test_a_graph_that_does_not_is_refused(triples: tuple[Triple, ...], said: str) -> None:
     with pytest.raises(DataError, match=said):
         KnowledgeGraph(ENTITIES, RELATIONS, Triples.of(triples))
+
+
+def test_an_entity_whose_id_says_another_type_is_refused_though_no_triple_names_it() -> None:
+    stranger = {"artwork:b": Entity("artwork:b", "artist", "B")}
+    with pytest.raises(DataError, match="'artwork:b' is of type 'artist', so its id must begin with 'artist:'"):
+        KnowledgeGraph({**ENTITIES, **stranger}, RELATIONS, Triples.of([BY]))
