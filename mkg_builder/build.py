@@ -25,6 +25,7 @@ from mkg_builder.schema import MANIFEST, read_manifest
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Observations, Progress, Vectors
 from mkg_builder.split import sides_of, split_facts
+from mkg_builder.statements import accepted
 from mkg_builder.triples import Triples, TriplesBuilder
 from mkg_builder.workshop import Job, Workshop
 from mkg_builder.write import Draft, write_release
@@ -152,7 +153,7 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
     triples, literals, seen = TriplesBuilder(), list[Literal](), Observations()
     for name, source in workshop.sources.items():
         context = workshop.context(name, online=False)
-        for statement in source.read(context):
+        for statement in accepted(source.read(context), name):
             if isinstance(statement, Triple):
                 triples.add(statement)
             elif isinstance(statement, Entity):

@@ -11,6 +11,7 @@ from mkg_builder.context import SnapshotContext
 from mkg_builder.graph import Entity, Triple
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Source
+from mkg_builder.statements import accepted
 
 
 class SourceContract(ABC):
@@ -50,6 +51,10 @@ class SourceContract(ABC):
         things = list(self.source().read(self.reading(snapshot)))
         assert any(isinstance(thing, Entity) for thing in things)
         assert any(isinstance(thing, Triple) for thing in things)
+
+    def test_every_statement_is_well_formed(self, snapshot: Snapshot) -> None:
+        for _ in accepted(self.source().read(self.reading(snapshot)), self.name):
+            pass  # what is no statement, or has an id that does not begin with its type, raises
 
     def test_reads_twice_the_same(self, snapshot: Snapshot) -> None:
         first = list(self.source().read(self.reading(snapshot)))

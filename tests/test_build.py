@@ -228,3 +228,18 @@ def test_a_triple_of_something_that_no_source_describes_names_it(tmp_path: Path)
         DataError, match=r"'works' states artwork:w01 isCreatedByArtist artist:nobody, and no source says"
     ):
         built(tmp_path, sources=sources)
+
+
+class Astray(Works):
+    """It calls an artwork a work, as a museum would."""
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        yield from super().read(context)
+        yield Entity("work:1", "artwork", "Work 1", sources=(context.name,))
+
+
+def test_an_entity_whose_id_says_another_type_is_told_with_its_source(tmp_path: Path) -> None:
+    sources = {"works": {**RECIPE["sources"]["works"], "use": "tests.test_build:Astray"}}
+    said = "source 'works' yielded an Entity 'work:1': its type is 'artwork', so its id must begin with 'artwork:'"
+    with pytest.raises(DataError, match=said):
+        built(tmp_path, sources=sources)

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mkg_builder.errors import DataError
+from mkg_builder.graph import Entity, Triple
 from mkg_builder.schema import read_manifest
 from mkg_builder.snapshot import Snapshot
-from mkg_builder.source import Answer
+from mkg_builder.source import Answer, SourceContext
 from mkg_builder.testing import SourceContract
 from tests.conftest import ROOT, run_command
 from tests.tiny_recipe import RECIPE, Works, write_recipe
@@ -50,7 +53,7 @@ def test_the_contract_is_there_for_the_tests_of_a_package(installed: str) -> Non
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(SALON), "contract.py"]
     environment = {**os.environ, "PYTHONPATH": installed}
     done = subprocess.run(command, cwd=SALON, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert "6 passed" in done.stdout, done.stdout
+    assert "7 passed" in done.stdout, done.stdout
 
 
 class Contract(SourceContract):
@@ -61,6 +64,22 @@ class Contract(SourceContract):
 
     def spoil(self, snapshot: Snapshot) -> None:
         snapshot.put(Answer("works:surprise", 200, b"", "text/plain"))
+
+
+class Astray(Works):
+    """It calls an artwork a work."""
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        yield Entity("work:1", "artwork", "Work 1", sources=(context.name,))
+
+
+def test_the_contract_refuses_a_source_whose_ids_say_another_type(tmp_path: Path) -> None:
+    class OfAstray(Contract):
+        def source(self) -> Works:
+            return Astray(Works.Options())
+
+    with pytest.raises(DataError, match="'work:1': its type is 'artwork'"):
+        OfAstray().test_every_statement_is_well_formed(Snapshot(tmp_path))
 
 
 def test_the_contract_refuses_a_source_that_keeps_a_surprise_to_itself(tmp_path: Path) -> None:

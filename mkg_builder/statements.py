@@ -1,0 +1,67 @@
+"""Statements as sources yield them, each looked at once, so that what is none is told with the name of its source."""
+
+from collections.abc import Iterable, Iterator
+
+from mkg_builder.errors import DataError
+from mkg_builder.graph import SPLITS, Entity, Literal, Statement, Triple, entity_type
+
+SHOWN = 100
+"""So many signs of what is no statement are shown to find it by."""
+_ALLOWED = "read() must yield an Entity, a Triple or a Literal at a time"
+_SIDES = (None, *SPLITS)
+
+
+def accepted(said: Iterable[object], source: str) -> Iterator[Statement]:
+    """What a source says, as it comes.
+
+    Raises:
+        DataError: something that is no statement, or one whose parts are not what they should be.
+    """
+    if not isinstance(said, Iterable):
+        raise DataError(f"source {source!r} returned {_shown(said)}: {_ALLOWED}")
+    for thing in said:
+        if isinstance(thing, Triple):
+            head, relation, tail, name, split = thing
+            # in line, as there are millions; words only where it fails
+            if not (isinstance(head, str) and isinstance(relation, str) and isinstance(tail, str)
+                    and isinstance(name, str) and split in _SIDES):  # fmt: skip
+                raise DataError(f"source {source!r} yielded {_shown(thing)}: {_fault_of_triple(thing)}")
+        elif isinstance(thing, Entity):
+            if fault := _fault_of_entity(thing):
+                raise DataError(f"source {source!r} yielded an Entity {_shown(thing.id)}: {fault}")
+        elif not isinstance(thing, Literal):
+            raise DataError(f"source {source!r} yielded {_shown(thing)}: {_ALLOWED}")
+        elif fault := _no_text(thing, "entity", "name", "value", "source"):
+            raise DataError(f"source {source!r} yielded {_shown(thing)}: {fault}")
+        yield thing
+
+
+def _fault_of_triple(triple: Triple) -> str:
+    sides = ", ".join(map(repr, _SIDES))
+    texts = _no_text(triple, "head", "relation", "tail", "source")
+    return texts or f"its split is {_shown(triple.split)}; it must be one of {sides}"
+
+
+def _fault_of_entity(entity: Entity) -> str | None:
+    if fault := _no_text(entity, "id", "type", "label"):
+        return fault
+    if entity_type(entity.id) != entity.type:
+        return f"its type is {entity.type!r}, so its id must begin with {entity.type + ':'!r}"
+    for name in ("text", "image"):
+        if not isinstance(value := getattr(entity, name), str | None):
+            return f"its {name} is {_shown(value)}; it must be a str, or None where there is none"
+    for name in ("same_as", "sources", "aliases"):
+        value = getattr(entity, name)
+        if not isinstance(value, tuple | list) or not all(isinstance(part, str) for part in value):
+            return f"its {name} is {_shown(value)}; it must be a tuple of str"
+    return None
+
+
+def _no_text(thing: object, *names: str) -> str | None:
+    wrong = ((name, value) for name in names if not isinstance(value := getattr(thing, name), str))
+    return next((f"its {name} is {_shown(value)}; it must be a str" for name, value in wrong), None)
+
+
+def _shown(thing: object) -> str:
+    shown = " ".join(repr(thing).split())
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
