@@ -444,8 +444,12 @@ def test_what_the_recipe_expects_is_expected_of_tables(tmp_path: Path) -> None:
         ({}, {"entity": {**WORKS, "type": "artworks"}}, "works.entity.type: unknown type 'artworks'; did you mean"),
         ({}, {"endpoint": "site"}, "works.endpoint: unknown endpoint 'site'; known: none"),
         ({}, {"entity": {**WORKS, "image": {"column": "p", "endpoint": "x"}}}, "image.endpoint: unknown endpoint 'x'"),
+        ({}, {"entity": {**WORKS, "type": "style", "image": "p"}}, "style.image: true`, or map no image"),
+        ({}, {"entity": {**WORKS, "type": "artist", "text": "p"}},
+         "works.entity.text: type 'artist' has `text: label`: say `types.artist.text: source`, or map no text"),
+        ({}, {"entity": {**WORKS, "type": "style", "text": "p"}}, "works.entity.text: type 'style' has `text: none`"),
     ],
-)
+)  # fmt: skip
 def test_what_does_not_fit_the_recipe_is_told_before_anything_is_read(
     tmp_path: Path, fact: dict[str, Any], table: dict[str, Any], said: str
 ) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from mkg_builder.errors import UnknownNameError
 from mkg_builder.recipe import Recipe
 from mkg_builder.source import Misfit
-from mkg_builder.sources.table_options import Fact, Table
+from mkg_builder.sources.table_options import Fact, Rows, Table
 
 
 def misfits(tables: Mapping[str, Table], recipe: Recipe, source: str) -> Iterator[Misfit]:
-    """What the options name that the recipe does not have, and facts that its relations cannot hold.
+    """What the options name that the recipe does not have or has no use for, and facts that its relations cannot hold.
 
     Args:
         tables: the options' tables, by name.
@@ -24,12 +24,22 @@ def misfits(tables: Mapping[str, Table], recipe: Recipe, source: str) -> Iterato
             place = ("tables", name, "entity", "image", "endpoint")
             yield from _unknown("endpoint", row.image.endpoint, endpoints, *place)
         yield from _unknown("type", row.type, recipe.types, "tables", name, "entity", "type")
+        yield from ((("tables", name, "entity", part), why) for part, why in _unused(row, recipe))
         for number, fact in enumerate(table.facts):
             at = ("tables", name, "facts", number)
             yield from _unknown("relation", fact.relation, {*recipe.relations, *recipe.cleaning.bins}, *at, "relation")
             yield from _unknown("type", fact.type, {*recipe.types, *_passing(fact, recipe)}, *at, "type")
             tail = tables[fact.table].entity.type if fact.table is not None else fact.type
             yield from ((at, why) for why in _unfitting(fact, row.type, tail, recipe))
+
+
+def _unused(row: Rows, recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What is mapped of rows and their type has no use for: the part, and what to say instead."""
+    kind, where = recipe.types[row.type], f"types.{row.type}"
+    if row.image is not None and not kind.image:
+        yield "image", f"type {row.type!r} has no `image: true`: say `{where}.image: true`, or map no image"
+    if row.text is not None and kind.text != "source":
+        yield "text", f"type {row.type!r} has `text: {kind.text}`: say `{where}.text: source`, or map no text"
 
 
 def _passing(fact: Fact, recipe: Recipe) -> list[str]:
