@@ -1,6 +1,6 @@
 """Cleaning: the recipe's rules in the order in which each can rely on those before it; no loss without a line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import numpy as np
@@ -27,8 +27,9 @@ def clean(facts: Facts, recipe: Recipe) -> Facts:
     and cleaning the result again changes nothing.
     """
     rules = recipe.cleaning
+    facts = merge_aliases(facts, rules)
+    idle = _unnamed(facts)
     steps: list[Callable[[Facts], Facts]] = [
-        lambda f: merge_aliases(f, rules),
         lambda f: to_countries(f, rules),
         lambda f: resolve_conflicts(f, recipe),
         lambda f: drop_contradictions(f, rules),
@@ -41,7 +42,7 @@ def clean(facts: Facts, recipe: Recipe) -> Facts:
         lambda f: drop_cycles(f, recipe),
         lambda f: mirror(f, recipe) if rules.inverses == "complete" else f,
         lambda f: settle(f, recipe),
-        lambda f: drop_unused(f, recipe),
+        lambda f: drop_unused(f, recipe, idle),
         lambda f: apply_text_policy(f, recipe),
     ]
     for step in steps:
@@ -135,16 +136,26 @@ def drop_rare(facts: Facts, recipe: Recipe) -> Facts:
         facts = facts.without_entities(doomed, "min_frequency")
 
 
-def drop_unused(facts: Facts, recipe: Recipe) -> Facts:
-    """Leave out attributes that no triple names any more; what may have a picture stays, even alone."""
-    seen = facts.triples.named()
-    named = {name for code, name in enumerate(facts.triples.ids) if seen[code]}
-    kept = {
-        name: entity
-        for name, entity in facts.entities.items()
-        if name in named or (entity.type in recipe.types and recipe.types[entity.type].image)
-    }
-    return replace(facts, entities=kept, literals=tuple(said for said in facts.literals if said.entity in kept))
+def drop_unused(facts: Facts, recipe: Recipe, idle: Collection[str] = ()) -> Facts:
+    """Leave out attributes that no triple names any more; what may have a picture stays, even alone.
+
+    Those of `idle`, which no triple ever named, are listed; the others' triples have been listed or counted.
+    """
+    pictured = {name for name, kind in recipe.types.items() if kind.image}
+    unused = {name for name in _unnamed(facts) if facts.entities[name].type not in pictured}
+    facts = facts.without_entities(dict.fromkeys(unused.intersection(idle), "no triple names it"), "unused")
+    return replace(
+        facts,
+        entities={name: entity for name, entity in facts.entities.items() if name not in unused},
+        literals=tuple(said for said in facts.literals if said.entity in facts.entities and said.entity not in unused),
+    )
+
+
+def _unnamed(facts: Facts) -> set[str]:
+    """The entities that no triple names."""
+    triples = facts.triples
+    named = triples.named()
+    return facts.entities.keys() - {triples.ids[code] for code in np.flatnonzero(named).tolist()}
 
 
 def apply_text_policy(facts: Facts, recipe: Recipe) -> Facts:

@@ -57,6 +57,7 @@ def specified_clean(facts: Facts, recipe: Recipe) -> World:
     rules = recipe.cleaning
     world = World(dict(facts.entities), list(facts.triples), list(facts.literals))
     merge_aliases(world, rules)
+    idle = set(world.entities) - ends(world)
     countries(world, rules)
     conflicts(world, recipe)
     contradictions(world, rules)
@@ -73,7 +74,7 @@ def specified_clean(facts: Facts, recipe: Recipe) -> World:
         mirror(world, recipe)
     while too_little(world, recipe):
         pass
-    unnamed(world, recipe)
+    unnamed(world, recipe, idle)
     for entity in world.entities.values():
         policy = recipe.types[entity.type].text
         text = {"label": entity.label, "source": entity.text, "none": None}[policy]
@@ -297,8 +298,17 @@ def too_rare(world: World, rules: CleaningRecipe) -> set[str]:
     return {one for one, e in world.entities.items() if found[one] < rules.min_frequency.get(e.type, 0)} - exempt
 
 
-def unnamed(world: World, recipe: Recipe) -> None:
-    """What no fact names leaves, unless it may have a picture; literals leave with their entity."""
-    named = {end for triple in world.triples for end in (triple.head, triple.tail)}
-    world.entities = {one: e for one, e in world.entities.items() if one in named or recipe.types[e.type].image}
+def ends(world: World) -> set[str]:
+    """What some fact names."""
+    return {end for triple in world.triples for end in (triple.head, triple.tail)}
+
+
+def unnamed(world: World, recipe: Recipe, idle: set[str]) -> None:
+    """What no fact names leaves, unless it may have a picture; literals leave with their entity.
+
+    What no fact named from the start is listed.
+    """
+    leaving = {one for one in set(world.entities) - ends(world) if not recipe.types[world.entities[one].type].image}
+    world.drop_entities("unused", leaving & idle)
+    world.entities = {one: e for one, e in world.entities.items() if one not in leaving}
     world.literals = [value for value in world.literals if value.entity in world.entities]

@@ -73,6 +73,14 @@ def test_an_alias_of_nothing_but_blanks_is_dropped_with_its_reason() -> None:
     assert ("style:s", "normalise_names") in {(d.id, d.rule) for d in cleaned.dropped}
 
 
+def test_what_no_triple_ever_named_is_listed_and_what_lost_its_triples_is_told_with_them() -> None:
+    told = works()
+    entities = {**told.entities, "artist:idle": Entity("artist:idle", "artist", "Idle", sources=("s",))}
+    cleaned = clean(replace(told, entities=entities), tiny_recipe())
+    assert {"artist:idle", "thing:z"}.isdisjoint(cleaned.entities)
+    assert [(d.id, d.detail) for d in cleaned.dropped if d.rule == "unused"] == [("artist:idle", "no triple names it")]
+
+
 def test_accounts_of_one_entity_complete_each_other() -> None:
     first = Entity("artist:x", "artist", "X", same_as=("a:1",), sources=("s",))
     second = Entity("artist:x", "artist", "Other", text="text", same_as=("b:2",), sources=("t",))
