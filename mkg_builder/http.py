@@ -232,10 +232,10 @@ class Client:
             raise UpstreamError(f"{url}: robots.txt of this host forbids it")
         host = urlsplit(url).netloc
         if host not in self._delayed:
-            self._delayed.add(host)
             delay = self._robots.delay(url)
             if delay:
                 self._throttle.slow_down(url, delay)
+            self._delayed.add(host)  # not before: another thread would go on, undelayed
 
     def _fetch_robots(self, url: str) -> bytes | None:
         """A host's robots.txt: 4xx or endless redirects mean there is none; 5xx or no answer forbid everything."""

@@ -142,9 +142,16 @@ class Throttle:
                 self._memory.note_pause(host, seconds)
 
     def slow_down(self, url: str, seconds: float) -> None:
-        """Leave at least so many seconds between two requests to this host (its Crawl-delay)."""
+        """Leave at least so many seconds between two requests to this host (its Crawl-delay).
+
+        Raises:
+            HostClosedError: longer than a run waits.
+        """
         with self._lock:
             for gate in self._gates_of(url)[:1]:
+                if seconds > MAX_WAIT:
+                    asks = f"asks for {seconds:,g} s between two requests (Crawl-delay)"
+                    raise HostClosedError(f"{urlsplit(url).netloc} {asks}, and a run waits {MAX_WAIT:,.0f} at most")
                 gate.windows.append(_Window(1, seconds))
 
     def _gates_of(self, url: str) -> list[_Gate]:

@@ -117,6 +117,20 @@ def test_a_crawl_delay_slows_us_down(query: str) -> None:
     assert 4 * 7 <= clock.now() < 6 * 7
 
 
+@pytest.mark.parametrize(("delay", "answered"), [("600", 2), ("600.5", 0), ("86400", 0)])
+def test_a_crawl_delay_that_is_longer_than_a_run_waits_closes_the_host(delay: str, answered: int) -> None:
+    robots, clock = answer(f"User-agent: *\nCrawl-delay: {delay}\n".encode()), VirtualClock(0)
+    site = Site({"/robots.txt": robots, "/a": answer(b"{}")})
+    client, told = Client("me@example.org", ["www.example.org"], {}, HASTE, site, clock=clock), []
+    for _ in range(2):
+        try:
+            client.ask(Request("k", "https://www.example.org/a"))
+        except HostClosedError as closed:
+            told.append(str(closed))
+    assert (site.asked.count("/a"), len(told)) == (answered, 2 - answered)
+    assert {"(Crawl-delay), and a run waits 600 at most" in line for line in told} <= {True}
+
+
 def test_the_rules_are_asked_for_once_a_day_whatever_the_number_of_threads() -> None:
     clock, asked = VirtualClock(), []
     robots = Robots(lambda url: asked.append(url) or time.sleep(0.02), clock)
