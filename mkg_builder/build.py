@@ -10,7 +10,7 @@ from typing import Any
 
 from mkg_builder.align import align
 from mkg_builder.checks import expectation_findings
-from mkg_builder.clean import clean, drop_unused
+from mkg_builder.clean import clean, drop_pictures, drop_unused
 from mkg_builder.decisions import decided, read_decisions, record, write_review
 from mkg_builder.errors import DataError, UpstreamError
 from mkg_builder.facts import Facts
@@ -97,7 +97,7 @@ def _make(workshop: Workshop, advance: Progress | None) -> BuildReport:
     facts, observations = _read(workshop)
     read = len(facts.triples)
     facts = _align(workshop, facts, observations)
-    facts, pictures = _verify_pictures(facts, snapshot, advance)
+    facts, pictures = _verify_pictures(drop_pictures(facts, recipe), snapshot, advance)
     facts = clean(facts, recipe)
     facts, sides = split_facts(facts, recipe.split, _near_duplicates(facts, pictures, recipe))
     facts = drop_unused(facts, recipe)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mkg_builder.facts import Facts
-from mkg_builder.graph import Literal
+from mkg_builder.graph import Dropped, Literal
 from mkg_builder.names import normalise
 from mkg_builder.recipe import Recipe
 from mkg_builder.reconcile import (
@@ -48,6 +48,15 @@ def clean(facts: Facts, recipe: Recipe) -> Facts:
     for step in steps:
         facts = step(facts)
     return facts
+
+
+def drop_pictures(facts: Facts, recipe: Recipe) -> Facts:
+    """Leave out, each listed, the pictures of a declared type that may have none: no table would hold them."""
+    without = {name for name, kind in recipe.types.items() if not kind.image}
+    lost = [entity for entity in facts.entities.values() if entity.image is not None and entity.type in without]
+    lines = (Dropped(e.id, "no_pictures", f"type {e.type!r} has no `image: true`: {e.image}") for e in lost)
+    bare = {entity.id: replace(entity, image=None) for entity in lost}
+    return replace(facts, entities={**facts.entities, **bare}, dropped=(*facts.dropped, *lines))
 
 
 def select_relations(facts: Facts, recipe: Recipe) -> Facts:

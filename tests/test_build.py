@@ -243,3 +243,21 @@ def test_an_entity_whose_id_says_another_type_is_told_with_its_source(tmp_path: 
     said = "source 'works' yielded an Entity 'work:1': its type is 'artwork', so its id must begin with 'artwork:'"
     with pytest.raises(DataError, match=said):
         built(tmp_path, sources=sources)
+
+
+class Portrayed(Works):
+    """It has a picture of an artist, whose type may have none."""
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        yield from super().read(context)
+        yield Entity("artist:ann", "artist", "Ann", image="works:1", sources=(context.name,))
+
+
+def test_a_picture_of_a_type_that_may_have_none_is_listed_and_counted_nowhere(tmp_path: Path) -> None:
+    sources = {"works": {**RECIPE["sources"]["works"], "use": "tests.test_build:Portrayed"}}
+    release = built(tmp_path, sources=sources).release
+    assert {"id": "artist:ann", "rule": "no_pictures", "detail": "type 'artist' has no `image: true`: works:1"} in (
+        schema.read_table(release, "dropped").to_pylist()
+    )
+    ann = next(row for row in schema.read_table(release, "entities").to_pylist() if row["id"] == "artist:ann")
+    assert not ann["has_image"]
