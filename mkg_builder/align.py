@@ -1,7 +1,7 @@
 """Which entities of different sources are one thing: by identifier, by what people decided, by name and dates."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -11,12 +11,10 @@ from mkg_builder.facts import Facts
 from mkg_builder.graph import Dropped, Entity
 from mkg_builder.names import label_key
 from mkg_builder.recipe import AlignmentRecipe, Recipe
-from mkg_builder.reconcile import merge, years
+from mkg_builder.reconcile import Span, merge, spans
 
 Ids = tuple[str, str]
 """Two entities, the smaller id first."""
-Span = tuple[int, int]
-"""The first and the last year."""
 Named = list[tuple[str, str]]
 """Names, each with its entity."""
 
@@ -55,7 +53,8 @@ def align(facts: Facts, recipe: Recipe, decisions: Mapping[Ids, bool]) -> Alignm
 
     First by decisions and shared identifiers, then, of different sources, by name and dates: a pair that is alike
     enough, whose dates agree and that has no rival is joined; one that is less alike, has a rival or shares no date
-    waits for a decision. A pair that was decided against is never joined by any other evidence.
+    waits for a decision, as does one that would join a third that contradicts. A pair that was decided against is
+    never joined by any other evidence.
     Pure and free of order.
     """
     found = Alignment(facts, Counter(), ())
@@ -67,7 +66,7 @@ def align(facts: Facts, recipe: Recipe, decisions: Mapping[Ids, bool]) -> Alignm
 class _Groups:
     """Entities that are joined, pair by pair, unless that would join two that are apart."""
 
-    def __init__(self, entities: Mapping[str, Entity], apart: set[Ids]) -> None:
+    def __init__(self, entities: Mapping[str, Entity], apart: Callable[[Ids], bool]) -> None:
         self._entities, self._apart = entities, apart
         self.members: dict[str, set[str]] = {}
         self.evidence: dict[str, set[str]] = defaultdict(set)
@@ -81,9 +80,9 @@ class _Groups:
         return bool(ours & theirs)
 
     def join(self, one: str, other: str, why: str) -> bool:
-        """Make both one group."""
+        """Make both one group, unless two of them are apart."""
         mine, theirs = self.of(one), self.of(other)
-        if any(_ids(a, b) in self._apart for a in mine for b in theirs):
+        if any(self._apart(_ids(a, b)) for a in mine for b in theirs):
             return False
         for name in (one, other):
             self.evidence[name].add(why)
@@ -112,7 +111,7 @@ class _Joiner:
 
     def _by_evidence(self, facts: Facts) -> tuple[Facts, dict[str, str], Counter[str]]:
         entities = self._entities(facts)
-        groups = _Groups(entities, {pair for pair, same in self.decisions.items() if not same})
+        groups = _Groups(entities, lambda pair: self.decisions.get(pair) is False)
         for pair in sorted(pair for pair, same in self.decisions.items() if same and entities.keys() >= set(pair)):
             groups.join(*pair, "decision")
         holders: dict[str, list[str]] = defaultdict(list)
@@ -130,20 +129,24 @@ class _Joiner:
 
     def _by_name(self, facts: Facts, apart: set[Ids]) -> tuple[Facts, int, list[Likeness]]:
         entities = self._entities(facts)
-        groups, alike, spans = _Groups(entities, apart), [], self._spans(facts)
+        known, alike = self._spans(facts), []
+
+        def differ(pair: Ids) -> bool:
+            return pair in apart or self._compatible(known, entities, pair) is None
+
         for pair, score in sorted(_similar(entities, self.rule.review).items(), key=lambda item: (-item[1], item[0])):
-            agreeing = self._compatible(spans, entities, pair)
+            agreeing = self._compatible(known, entities, pair)
             if agreeing is not None and pair not in apart:
                 alike.append((pair, score, agreeing or not self.rule.dates))
         strong = {pair for pair, score, agreeing in alike if agreeing and score >= self.rule.accept}
-        rivals, refused = _rivals(strong, entities), dict[Ids, str]()
+        groups, rivals, refused = _Groups(entities, differ), _rivals(strong, entities, differ), dict[Ids, str]()
         for pair, score, agreeing in alike:
             if pair not in strong:
                 refused[pair] = "no date is known of both" if not agreeing else "not alike enough"
             elif pair in rivals:
                 refused[pair] = "another is as likely"
-            elif not groups.overlap(*pair):
-                groups.join(*pair, f"named alike ({score:.3f}){', dates agree' if self.rule.dates else ''}")
+            elif not groups.overlap(*pair) and not groups.join(*pair, self._likeness(score)):
+                refused[pair] = "one is joined to another that contradicts"
         waiting = [
             Likeness(*pair, round(score, 3), f"{refused[pair]}: {_shown(entities, pair)}")
             for pair, score, _ in alike if pair in refused and not groups.overlap(*pair)
@@ -151,8 +154,11 @@ class _Joiner:
         merged, renamed = self._merged(facts, groups)
         return merged, len(renamed), waiting
 
+    def _likeness(self, score: float) -> str:
+        return f"named alike ({score:.3f}){', dates agree' if self.rule.dates else ''}"
+
     def _compatible(
-        self, spans: Sequence[Mapping[str, Span]], entities: Mapping[str, Entity], pair: Ids
+        self, dates: Sequence[Mapping[str, Span]], entities: Mapping[str, Entity], pair: Ids
     ) -> bool | None:
         """Whether dates agree; None where a date or an identifier says that the two are not one."""
         for kind in self.rule.identifiers:
@@ -160,7 +166,7 @@ class _Joiner:
             if one and other and not one & other:
                 return None
         agreeing = False
-        for known in spans:
+        for known in dates:
             first, second = (known.get(name) for name in pair)
             if first is not None and second is not None:
                 if first[0] > second[1] or second[0] > first[1]:
@@ -169,10 +175,11 @@ class _Joiner:
         return agreeing
 
     def _spans(self, facts: Facts) -> Sequence[Mapping[str, Span]]:
-        """Of each relation to a date, the years that it allows."""
+        """Of each relation to a date, the years that it allows: those that all its dates share, if there are any."""
         ids, circa = facts.triples.ids, self.recipe.cleaning.circa_years
         return [
-            {ids[head]: span for head, span in years(facts.triples, name, circa).items()} for name in self.rule.dates
+            {ids[head]: _shared(said) for head, said in spans(facts.triples, name, circa).items()}
+            for name in self.rule.dates
         ]
 
     def _merged(self, facts: Facts, groups: _Groups) -> tuple[Facts, dict[str, str]]:
@@ -190,6 +197,11 @@ class _Joiner:
         )
         merged = merge(facts, renamed)
         return replace(merged, dropped=merged.dropped + losses), renamed
+
+
+def _shared(said: Sequence[Span]) -> Span:
+    firsts, lasts = zip(*said, strict=True)
+    return (max(firsts), min(lasts)) if max(firsts) <= min(lasts) else (min(firsts), max(lasts))
 
 
 def _similar(entities: Mapping[str, Entity], least: float) -> dict[Ids, float]:
@@ -224,8 +236,11 @@ def name_key(text: str) -> str:
     return " ".join(sorted(label_key(text).split()))
 
 
-def _rivals(strong: Iterable[Ids], entities: Mapping[str, Entity]) -> set[Ids]:
-    """The pairs of which one end has another partner of the same source, so that one of the two must be wrong."""
+def _rivals(strong: Iterable[Ids], entities: Mapping[str, Entity], differ: Callable[[Ids], bool]) -> set[Ids]:
+    """The pairs of which one end has another partner that is not the first, so that one of the two must be wrong.
+
+    Two of one source are two, and so are two that contradict each other.
+    """
     partners: dict[str, list[tuple[str, Ids]]] = defaultdict(list)
     for pair in strong:
         for name, partner in (pair, pair[::-1]):
@@ -233,7 +248,7 @@ def _rivals(strong: Iterable[Ids], entities: Mapping[str, Entity]) -> set[Ids]:
     rivals: set[Ids] = set()
     for found in partners.values():
         for (one, pair), (other, second) in combinations(found, 2):
-            if {*entities[one].sources} & {*entities[other].sources}:
+            if {*entities[one].sources} & {*entities[other].sources} or differ(_ids(one, other)):
                 rivals |= {pair, second}
     return rivals
 

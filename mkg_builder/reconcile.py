@@ -17,6 +17,8 @@ from mkg_builder.recipe import BinRule, CleaningRecipe, Recipe
 from mkg_builder.triples import Triples
 from mkg_builder.unions import clusters
 
+Span = tuple[int, int]
+"""The first and the last year."""
 IN_COUNTRY = "isInCountry"
 """What a source says of a place that it knows the country of."""
 
@@ -137,21 +139,22 @@ def drop_contradictions(facts: Facts, rules: CleaningRecipe) -> Facts:
     """Nobody dies before he is born: both dates go, since either may be the wrong one."""
     triples, doomed = facts.triples, np.zeros(len(facts.triples), bool)
     for earlier, later in rules.in_order.items():
-        firsts = years(triples, earlier, rules.circa_years)
-        lasts = years(triples, later, rules.circa_years)
-        wrong = {head for head in firsts.keys() & lasts.keys() if firsts[head][0] > lasts[head][1]}
+        begun, ended = (spans(triples, name, rules.circa_years) for name in (earlier, later))
+        wrong = {
+            head for head in begun.keys() & ended.keys()
+            if min(first for first, _ in begun[head]) > max(last for _, last in ended[head])
+        }  # fmt: skip
         doomed |= triples.of_relation({earlier, later}) & np.isin(triples.head, list(wrong))
     return facts.without_triples(doomed, "contradiction", lambda t: f"{t.relation} contradicts its counterpart")
 
 
-def years(triples: Triples, relation: str, circa: int) -> dict[int, tuple[int, int]]:
-    """Head -> the first and last year that its dates under a relation allow."""
-    found: dict[int, tuple[int, int]] = {}
+def spans(triples: Triples, relation: str, circa: int) -> dict[int, list[Span]]:
+    """Head -> the first and last year of each of its dates under a relation."""
+    found: dict[int, list[Span]] = defaultdict(list)
     for place in np.flatnonzero(triples.of_relation({relation})).tolist():
         span = bounds(triples.ids[triples.tail[place]].partition(":")[2], circa)
         if span is not None and entity_type(triples.ids[triples.tail[place]]) == "date":
-            known = found.get(int(triples.head[place]), span)
-            found[int(triples.head[place])] = (min(span[0], known[0]), max(span[1], known[1]))
+            found[int(triples.head[place])].append(span)
     return found
 
 
