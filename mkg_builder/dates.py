@@ -8,6 +8,7 @@ A day is kept in the calendar in which it was written.
 """
 
 import calendar
+import math
 import re
 from collections.abc import Callable
 from datetime import date
@@ -238,9 +239,17 @@ def bounds(edtf: str, circa_years: int = 5) -> tuple[int, int] | None:
 
     A circa or a doubt widens its end of an interval by `circa_years`. A text that is not EDTF is None too.
     """
-    spans = [_span(point, circa_years) for point in edtf.split("/")] if _is_edtf(edtf) else [None]
-    first, last = spans[0], spans[-1]
-    return (first[0], last[1]) if first and last else None
+    known = reach(edtf, circa_years)
+    return (int(known[0]), int(known[1])) if known and math.isfinite(known[1] - known[0]) else None
+
+
+def reach(edtf: str, circa_years: int = 5) -> tuple[float, float] | None:
+    """As `bounds`, but an open end is infinitely far."""
+    if not _is_edtf(edtf):
+        return None
+    spans = [_span(point, circa_years) for point in edtf.split("/")]
+    first, last = spans[0] or (-math.inf,), spans[-1] or (math.inf,)
+    return first[0], last[-1]
 
 
 def period(edtf: str, years: int, circa_years: int = 5) -> int | None:

@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mkg_builder import dates
-from mkg_builder.dates import bounds, from_aspnet, from_timestamp, parse_date, period
+from mkg_builder.dates import bounds, from_aspnet, from_timestamp, parse_date, period, reach
 
 READ = {
     "29 July 1817": "1817-07-29",
@@ -191,6 +192,17 @@ def test_a_timestamp_says_no_more_than_its_precision(time: str, precision: int, 
 )  # fmt: skip
 def test_bounds_are_the_years_in_which_a_date_may_lie(edtf: str, years: tuple[int, int] | None) -> None:
     assert bounds(edtf) == years
+
+
+@pytest.mark.parametrize(
+    ("edtf", "years"),
+    [
+        ("1889~", (1884, 1894)), ("../1480", (-math.inf, 1480)), ("1850~/..", (1845, math.inf)),
+        ("1850/", (1850, math.inf)), ("../..", None), ("", None),
+    ],
+)  # fmt: skip
+def test_an_open_end_reaches_infinitely_far(edtf: str, years: tuple[float, float] | None) -> None:
+    assert reach(edtf) == years
 
 
 def test_circa_is_as_wide_as_asked() -> None:

@@ -142,12 +142,30 @@ def test_the_page_says_what_the_record_cannot(kept: Snapshot) -> None:
      ("c.1872", "1872~"), ("31 BC", "-0030"), ("somewhen", "1889")],
 )  # fmt: skip
 def test_a_pages_date_may_be_a_range_or_a_century(kept: Snapshot, text: str, expected: str) -> None:
-    transport = site()
-    page = PAINTING.replace("1882 - 1883", text)
-    transport.answers["/en/vincent-van-gogh/the-starry-night-1889"] = answer(page.encode(), Content_Type="text/html")
-    things = read(kept, transport, painting_pages=True)
+    things = dated(kept, text, 2000 if expected != "1889" else 1889)
     assert facts(things, "isCreatedInYear") == [f"date:{expected}"]
     assert literals(things, "isCreatedInYear") == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "year", "expected"),
+    [("c.1890", 1889, "1889"), ("1889?", 1889, "1889"), ("1888 - 1889", 1889, "1889"), ("XIX cent.", 1889, "1889"),
+     ("before 1900", "1889", "1889"), ("31 - 30 BC", -30, "-0029"), ("c.1890", 1896, "1890~"),
+     ("XIX cent.", 1900, "18XX"), ("XIX cent.", None, "18XX"), ("XIX cent.", "1880s", "18XX"),
+     ("July 1889", 1889, "1889-07"), ("1888", 1889, "1888")],
+)  # fmt: skip
+def test_of_a_pages_several_years_the_records_is_stated(kept: Snapshot, text: str, year: object, expected: str) -> None:
+    things = dated(kept, text, year)
+    assert facts(things, "isCreatedInYear") == [f"date:{expected}"]
+    assert literals(things, "isCreatedInYear") == ([text] if text != expected else [])
+
+
+def dated(kept: Snapshot, text: str, year: object) -> list[Statement]:
+    """What is read of a work whose page and whose record are dated."""
+    transport = site(completitionYear=year)
+    page = PAINTING.replace("1882 - 1883", text)
+    transport.answers["/en/vincent-van-gogh/the-starry-night-1889"] = answer(page.encode(), Content_Type="text/html")
+    return read(kept, transport, painting_pages=True)
 
 
 @pytest.mark.parametrize(

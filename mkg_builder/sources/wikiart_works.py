@@ -4,6 +4,7 @@ import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
+from mkg_builder.dates import bounds, parse_date, reach
 from mkg_builder.graph import Entity, Statement
 from mkg_builder.source import SourceContext
 from mkg_builder.sources.wikiart_pages import TAGS, Page
@@ -137,15 +138,25 @@ def _names(work: Work, attribute: Attribute) -> Sequence[str]:
 
 
 def _year(scribe: Scribe, work: Work) -> Iterator[Statement]:
-    """The page's date, which knows ranges and centuries; else the record's year."""
+    """The page's date, unless it is wider than a year and the record names one of its years; else the record's year."""
     row = work.page.rows.get("Date:", ())
     text = work.page.properties.get("dateCreated") or (row[0].text.partition(";")[0].strip() if row else "")
-    year = work.record.get("completitionYear")  # the site's spelling
-    stated = list(scribe.dated(work.id, "isCreatedInYear", text)) if text else []
-    yield from stated
-    if not any(getattr(statement, "relation", "") for statement in stated):
-        spoken = str(year) if type(year) in (int, str) else ""
-        yield from scribe.dated(work.id, "isCreatedInYear", spoken, _numbered(year))
+    stated = work.record.get("completitionYear")  # the site's spelling
+    spoken = str(stated) if type(stated) in (int, str) else ""
+    date, year = parse_date(text), _numbered(stated) or parse_date(spoken)
+    if date is None:
+        yield from scribe.raw(work.id, "isCreatedInYear", text)
+        yield from scribe.dated(work.id, "isCreatedInYear", spoken, year)
+    else:
+        yield from scribe.dated(work.id, "isCreatedInYear", text, year if year and _narrows(year, date) else date)
+
+
+def _narrows(year: str, date: str) -> bool:
+    """Whether a year is one of several in which a date may lie."""
+    own, wide = bounds(year), reach(date)
+    if own is None or wide is None or own[0] != own[1]:
+        return False
+    return wide[0] < wide[1] and wide[0] <= own[0] <= wide[1]
 
 
 def _numbered(year: object) -> str | None:
