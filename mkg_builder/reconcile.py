@@ -1,14 +1,15 @@
 """Where sources disagree or speak loosely: one entity under two names, places, dates, conflicts, contradictions."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from mkg_builder.dates import bounds, period
+from mkg_builder.dates import bounds, period, reach
 from mkg_builder.facts import Facts
 from mkg_builder.graph import SPLITS, Entity, Triple, entity_type, merge_entities
 from mkg_builder.ordering import sorted_by
@@ -104,7 +105,8 @@ def _countries_stated(facts: Facts) -> dict[str, str]:
 def resolve_conflicts(facts: Facts, recipe: Recipe) -> Facts:
     """Where sources differ on what can be only one thing, the recipe's preferred source is right; each loss is listed.
 
-    Dates agree when both may name the same year; then the preferred source's stands, and the other is a duplicate.
+    Dates agree when both may name the same year. Of those that agree with the preferred source's the one that allows
+    the fewest years stands, the preferred source's if several do; what agrees with that is a duplicate.
     """
     functional = [name for name, relation in recipe.relations.items() if relation.functional]
     functional += [name for name, rule in recipe.cleaning.bins.items() if rule.into in functional]
@@ -113,26 +115,39 @@ def resolve_conflicts(facts: Facts, recipe: Recipe) -> Facts:
     places = np.flatnonzero(triples.of_relation(functional))
     some = triples.where(places)
     places = places[sorted_by(some.head, some.relation, rank[some.source], some.source, some.tail)]
-    kept: dict[tuple[int, int], int] = {}
     doomed, agreeing, against = np.zeros(len(triples), bool), np.zeros(len(triples), bool), {}
-    for place in places.tolist():
-        first = kept.setdefault((int(triples.head[place]), int(triples.relation[place])), place)
-        tail, other = triples.ids[triples.tail[place]], triples.ids[triples.tail[first]]
-        if tail != other and _agree(tail, other, recipe.cleaning.circa_years):
-            agreeing[place] = True
-        elif tail != other:
-            doomed[place] = True
-            key = (triples.ids[triples.head[place]], triples.relations[triples.relation[place]])
-            against[key] = f"{triples.sources[triples.source[first]]} says {other}"
+    for about, together in groupby(places.tolist(), lambda place: (triples.head[place], triples.relation[place])):
+        said = [(triples.ids[triples.tail[place]], place) for place in together]
+        if len(said) == 1:
+            continue
+        stands, first = _standing(said, recipe.cleaning.circa_years)
+        for tail, place in said:
+            agreeing[place] = tail != stands and _agree(tail, stands, recipe.cleaning.circa_years)
+            doomed[place] = tail != stands and not agreeing[place]
+        key = (triples.ids[about[0]], triples.relations[about[1]])
+        against[key] = f"{triples.sources[triples.source[first]]} says {stands}"
     resolved = facts.without_triples(doomed, "conflict", lambda t: f"{t.source}; {against[t.head, t.relation]}")
     return resolved.taking(agreeing[~doomed], "duplicate")
 
 
+def _standing(said: Sequence[tuple[str, int]], circa: int) -> tuple[str, int]:
+    """Of tails, the most trusted first, the first of the narrowest that agree with the first of all."""
+    tails = [one for one in said if one[0] == said[0][0] or _agree(one[0], said[0][0], circa)]
+    return min(tails, key=lambda one: _width(one[0], circa))
+
+
+def _width(tail: str, circa: int) -> float:
+    first, last = _reach(tail, circa) or (0, 0)
+    return last - first
+
+
 def _agree(one: str, other: str, circa: int) -> bool:
-    if entity_type(one) != "date" or entity_type(other) != "date":
-        return False
-    first, second = (bounds(name.partition(":")[2], circa) for name in (one, other))
+    first, second = _reach(one, circa), _reach(other, circa)
     return first is not None and second is not None and first[0] <= second[1] and second[0] <= first[1]
+
+
+def _reach(tail: str, circa: int) -> tuple[float, float] | None:
+    return reach(tail.partition(":")[2], circa) if entity_type(tail) == "date" else None
 
 
 def drop_contradictions(facts: Facts, rules: CleaningRecipe) -> Facts:

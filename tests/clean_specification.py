@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
-from mkg_builder.dates import bounds, period
+from mkg_builder.dates import bounds, period, reach
 from mkg_builder.facts import Facts
 from mkg_builder.graph import SPLITS, Entity, Literal, Triple, entity_type, merge_entities
 from mkg_builder.names import normalise
@@ -132,7 +132,7 @@ def countries(world: World, rules: CleaningRecipe) -> None:
 
 
 def conflicts(world: World, recipe: Recipe) -> None:
-    """Of a relation with one tail, the word of the most trusted source stands; a date that may be the same agrees."""
+    """Of a relation with one tail, the word of the most trusted source stands, or the narrowest date that agrees."""
     rules, relations = recipe.cleaning, recipe.relations
     functional = {name for name, relation in relations.items() if relation.functional}
     functional |= {name for name, rule in rules.bins.items() if relations[rule.into].functional}
@@ -141,10 +141,16 @@ def conflicts(world: World, recipe: Recipe) -> None:
         place = rules.prefer.index(triple.source) if triple.source in rules.prefer else len(rules.prefer)
         return place, triple.source, triple.tail
 
-    stands: dict[tuple[str, str], str] = {}
+    said: dict[tuple[str, str], list[str]] = defaultdict(list)
     for triple in sorted(world.triples, key=trust):
         if triple.relation in functional:
-            stands.setdefault((triple.head, triple.relation), triple.tail)
+            said[triple.head, triple.relation].append(triple.tail)
+    stands: dict[tuple[str, str], str] = {}
+    for about, (first, *others) in said.items():
+        stands[about], narrowest = first, width(first, rules.circa_years)
+        for tail in others:
+            if same_year(tail, first, rules.circa_years) and width(tail, rules.circa_years) < narrowest:
+                stands[about], narrowest = tail, width(tail, rules.circa_years)
 
     def other(triple: Triple) -> bool:
         return stands.get((triple.head, triple.relation), triple.tail) != triple.tail
@@ -158,8 +164,14 @@ def conflicts(world: World, recipe: Recipe) -> None:
 
 def same_year(one: str, other: str, circa_years: int) -> bool:
     """Whether two ids are dates that may name the same year."""
-    spans = [years_of(name, circa_years) for name in (one, other)]
-    return None not in spans and spans[0][0] <= spans[1][1] and spans[1][0] <= spans[0][1]
+    spans = [reach(name.removeprefix("date:"), circa_years) for name in (one, other) if name.startswith("date:")]
+    return len(spans) == 2 and None not in spans and spans[0][0] <= spans[1][1] and spans[1][0] <= spans[0][1]
+
+
+def width(name: str, circa_years: int) -> float:
+    """How many years a date leaves open, one less than it allows."""
+    span = reach(name.removeprefix("date:"), circa_years) if name.startswith("date:") else None
+    return span[1] - span[0] if span else 0
 
 
 def years_of(name: str, circa_years: int) -> tuple[int, int] | None:

@@ -114,6 +114,24 @@ def test_dates_that_may_be_one_agree() -> None:
     assert outcome.gone == {"duplicate": 1}
 
 
+@pytest.mark.parametrize("vague", ["18XX", "1840~", "1830/1850", "../1860", "1800/"])
+def test_of_dates_that_agree_the_narrowest_stands_whoever_says_it(vague: str) -> None:
+    outcome = resolved(("artist:a", "r", "date:1840-05-01", "wikiart"), ("artist:a", "r", f"date:{vague}", "wikidata"))
+    assert (left(outcome), outcome.gone) == ([("artist:a", "r", "date:1840-05-01")], {"duplicate": 1})
+
+
+def test_dates_that_agree_with_the_trusted_one_may_contradict_each_other() -> None:
+    outcome = resolved(
+        ("artist:a", "r", "date:1840", "wikiart"), ("artist:a", "r", "date:1810", "works"),
+        ("artist:a", "r", "date:18XX", "wikidata"), ("artist:a", "r", "date:17XX", "a-first"),
+    )  # fmt: skip
+    assert left(outcome) == [("artist:a", "r", "date:1840")]
+    assert losses(outcome) == [
+        ("conflict", "works; wikiart says date:1840"),
+        ("conflict", "a-first; wikiart says date:1840"),
+    ]
+
+
 def test_dates_that_cannot_be_one_are_a_conflict() -> None:
     outcome = resolved(("artist:a", "r", "date:1841", "wikiart"), ("artist:a", "r", "date:1840-11-14", "wikidata"))
     assert losses(outcome) == [("conflict", "wikiart; wikidata says date:1840-11-14")]
