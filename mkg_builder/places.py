@@ -24,13 +24,17 @@ _SHORT = {
 }  # fmt: skip
 """What people call a country that the ISO standard calls otherwise."""
 
+_SHARED = {"georgia": "a country, and a state of the United States"}
+"""Names of countries, by key, that a part of another country has too: after a place they name neither."""
+
 
 def country_of(text: str) -> str | None:
     """The ISO 3166-1 alpha-2 code of the country that a place ends with, `Vinci, Florence, Italy`, or None.
 
     The last part between commas is looked up, or the last two for `Korea, Republic of`; a country glued to its city,
     `ParisFrance`, is found too. A state of the past counts as the country that its table gives it.
-    None for a state that is several countries today (`refusal` tells), and for a place that names no country.
+    None for a state that is several countries today (`refusal` tells), for a place that names no country, and for
+    `Atlanta, Georgia`: that is the country only after a place that the table of aliases names with it.
     """
     ending = _ending(text)
     return (ending[2] or None) if ending else None
@@ -103,17 +107,22 @@ def country_id(code: str) -> str:
 def _ending(text: str) -> tuple[str, str, str] | None:
     """The place, the country or state it ends with, and its code, empty for a state that is several countries."""
     tidy = normalise(text) if len(text) <= _LONGEST else ""
-    known = _codes()
     parts = [part.strip() for part in tidy.split(",")]
     for place, country in ((parts[:-2], ", ".join(parts[-2:])), (parts[:-1], parts[-1])):
-        if (code := known.get(label_key(country))) is not None:
+        if (code := _code(country, after=bool(place))) is not None:
             return ", ".join(place), country, code
     last = parts[-1]
     for cut in range(1, len(last)):
         glued = last[cut].isupper() and (last[cut - 1].islower() or last[cut - 1] in ").")
-        if glued and (code := known.get(label_key(last[cut:]))) is not None:
+        if glued and (code := _code(last[cut:], after=True)) is not None:
             return ", ".join([*parts[:-1], last[:cut]]), last[cut:], code
     return None
+
+
+def _code(country: str, *, after: bool) -> str | None:
+    """The code of a country or state, empty where it is none or several; whether it stands after a place matters."""
+    key = label_key(country)
+    return "" if after and key in _SHARED else _codes().get(key)
 
 
 def _people(word: str) -> dict[str, str] | None:
@@ -142,7 +151,7 @@ def _codes() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _notes() -> dict[str, str]:
-    return {label_key(row["name"]): row["note"] for row in _table("historic_states.csv")}
+    return _SHARED | {label_key(row["name"]): row["note"] for row in _table("historic_states.csv")}
 
 
 @lru_cache(maxsize=1)

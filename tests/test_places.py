@@ -91,6 +91,24 @@ def test_a_refusal_names_the_state_and_the_reason() -> None:
     assert refusal("Brno") is refusal("Paris, France") is country_of_qid("Q142") is country_of_qid("") is None
 
 
+@pytest.mark.parametrize("place", ["Atlanta, Georgia", "Athens, georgia", "AtlantaGeorgia"])
+def test_a_name_that_a_country_and_a_part_of_another_have_is_refused_after_a_place(place: str) -> None:
+    assert country_of(place) is None
+    assert refusal(place) == f"{place[-7:]}: a country, and a state of the United States"
+
+
+@pytest.mark.parametrize(
+    ("place", "country"),
+    [
+        ("Georgia", "GE"), ("State Academy of Arts, Tbilisi, Georgia", "GE"), ("Russian Empire, Georgia", "GE"),
+        ("Savannah, Georgia, United States", "US"), ("Tbilisi, Georgian SSR", "GE"),
+    ],
+)  # fmt: skip
+def test_such_a_name_is_read_alone_and_where_its_place_tells(place: str, country: str) -> None:
+    assert country_of(place) == country
+    assert refusal(place) is None
+
+
 @pytest.mark.parametrize(
     ("code", "name", "identifier"),
     [
@@ -113,7 +131,8 @@ def test_an_unknown_code_is_an_error(code: str) -> None:
 def test_every_country_has_an_id_of_its_own_and_is_found_by_its_name() -> None:
     codes = [country.alpha_2 for country in pycountry.countries]
     assert len({country_id(code) for code in codes}) == len(codes)
-    assert [country_of(f"Somewhere, {country_name(code)}") for code in codes] == codes
+    assert [country_of(country_name(code)) for code in codes] == codes
+    assert [code for code in codes if country_of(f"Somewhere, {country_name(code)}") != code] == ["GE"]
 
 
 @pytest.mark.parametrize(
