@@ -324,6 +324,25 @@ WORK = [
 ]  # fmt: skip
 
 
+def test_two_things_of_one_label_are_two_and_the_older_has_the_name_alone(read) -> None:
+    academies = [
+        line for item, label in (("Q10", "Academy of Fine Arts"), ("Q9", "Academy (of fine arts)"), ("Q200", "Academy"))
+        for line in (named(item, f'"{label}"@en'), stated("Q296", "P69", f"wd:{item}"))
+    ]  # fmt: skip
+    statements = read(
+        *MONET, *BOUDIN, *academies, stated("Q505246", "P463", "wd:Q10"), stated("Q296", "P101", "wd:Q10")
+    )
+    relation, institution = "isAffiliatedWithArtInstitution", "institution:academy-of-fine-arts"
+    assert facts_of(statements) == {
+        ("artist:claude-monet", relation, institution), ("artist:claude-monet", relation, f"{institution}-q10"),
+        ("artist:claude-monet", relation, "institution:academy"),
+        ("artist:eugene-boudin", relation, f"{institution}-q10"),
+        ("artist:claude-monet", "isAssociatedWithField", "field:academy-of-fine-arts"),
+    }  # fmt: skip
+    assert entity(statements, institution).same_as == ("wikidata:Q9",)
+    assert entity(statements, f"{institution}-q10").same_as == ("wikidata:Q10",)
+
+
 def test_an_artwork_becomes_an_entity_with_its_facts(read) -> None:
     more = [
         dated("Q1268430", "P571", "1872-01-01", 9), stated("Q1268430", "P170", "wd:Q296"),

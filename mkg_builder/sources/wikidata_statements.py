@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mkg_builder.graph import Dropped, Entity, Literal, Statement, Triple
 from mkg_builder.names import slug
 from mkg_builder.source import SourceContext
-from mkg_builder.sources.wikidata_batches import UNKNOWN, qid
+from mkg_builder.sources.wikidata_batches import UNKNOWN, number, qid
 from mkg_builder.sources.wikidata_dates import Moment
 from mkg_builder.sources.wikidata_findings import Country, Findings
 from mkg_builder.sources.wikidata_queries import ENGLISH_ARTICLE
@@ -117,9 +118,25 @@ class Scribe:
                 if names is None or not slug(names.label):
                     self._drop_nameless(item, relation)
                     continue
-                tail = f"place:wikidata-{item.lower()}" if kind == "place" else f"{kind}:{slug(names.label)}"
+                tail = f"place:wikidata-{item.lower()}" if kind == "place" else self._id(kind, item, names.label)
                 yield from self._tell(tail, item)
                 yield Triple(head, relation, tail, self.context.name)
+
+    def _id(self, kind: str, item: str, label: str) -> str:
+        """A thing's id, made of its label, as sources without items make theirs; the oldest of its namesakes has it."""
+        name = f"{kind}:{slug(label)}"
+        return name if item == self._oldest[name] else f"{name}-{item.lower()}"
+
+    @cached_property
+    def _oldest(self) -> dict[str, str]:
+        """An id made of a label -> the oldest of the items that have it."""
+        oldest: dict[str, str] = {}
+        for stated, relations in ((self.found.artists, ARTIST_THINGS | OCCUPATION), (self.found.artworks, WORK_THINGS)):
+            for key, (_, kind) in relations.items():
+                for item in stated.items([key]) & self.found.names.keys():
+                    name = f"{kind}:{slug(self.found.names[item].label)}"
+                    oldest[name] = min(item, oldest.get(name, item), key=number)
+        return oldest
 
     def _tell(self, name: str, item: str, same_as: tuple[str, ...] = ()) -> Iterator[Statement]:
         """An entity that is a tail, when it comes up first; of a place also the country it lies in."""
