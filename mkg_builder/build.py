@@ -97,8 +97,9 @@ def _make(workshop: Workshop, advance: Progress | None) -> BuildReport:
     facts, observations = _read(workshop)
     read = len(facts.triples)
     facts = _align(workshop, facts, observations)
-    facts, pictures = _verify_pictures(drop_pictures(facts, recipe), snapshot, advance)
+    facts, whole, broken = _verify_pictures(drop_pictures(facts, recipe), snapshot, advance)
     facts = clean(facts, recipe)
+    pictures = _pictures(facts, whole, broken)
     facts, sides = split_facts(facts, recipe.split, _near_duplicates(facts, pictures, recipe))
     facts = drop_unused(facts, recipe)
     graph = KnowledgeGraph(facts.entities, relations_of(recipe), facts.triples, facts.literals, facts.dropped)
@@ -231,19 +232,40 @@ def _vectors(workshop: Workshop, graph: KnowledgeGraph) -> Iterator[Vectors]:
 
 def _verify_pictures(
     facts: Facts, snapshot: Snapshot, advance: Progress | None
-) -> tuple[Facts, dict[str, Picture | BrokenPicture]]:
-    """Decode every picture; an entity whose picture is broken has none."""
-    pictured = [entity for entity in facts.entities.values() if entity.image is not None]
-    verdicts: dict[str, Picture | BrokenPicture] = {}
-    entities, broken = dict(facts.entities), 0
-    for entity, verdict in zip(pictured, inspect_all(snapshot, [str(e.image) for e in pictured]), strict=True):
-        verdicts[entity.id] = verdict
+) -> tuple[Facts, dict[str, Picture], dict[str, BrokenPicture]]:
+    """Decode every picture; an entity whose picture is broken has none.
+
+    Returns:
+        The facts; the whole pictures by their own keys, whosever they will be; the broken ones by their entities.
+    """
+    pictured = [(entity, entity.image) for entity in facts.entities.values() if entity.image is not None]
+    whole: dict[str, Picture] = {}
+    broken: dict[str, BrokenPicture] = {}
+    entities = dict(facts.entities)
+    verdicts = inspect_all(snapshot, [key for _, key in pictured])
+    for done, ((entity, key), verdict) in enumerate(zip(pictured, verdicts, strict=True), 1):
         if isinstance(verdict, BrokenPicture):
-            broken += 1
+            broken[entity.id] = verdict
             entities[entity.id] = replace(entity, image=None)
+        else:
+            whole[key] = verdict
         if advance is not None:
-            advance("pictures", len(verdicts), len(pictured), broken)
-    return replace(facts, entities=entities), verdicts
+            advance("pictures", done, len(pictured), len(broken))
+    return replace(facts, entities=entities), whole, broken
+
+
+def _pictures(
+    facts: Facts, whole: Mapping[str, Picture], broken: Mapping[str, BrokenPicture]
+) -> dict[str, Picture | BrokenPicture]:
+    """Entity -> its picture, or why it has none; what was joined to an entity brought its own along."""
+    pictures: dict[str, Picture | BrokenPicture] = {}
+    for name, entity in facts.entities.items():
+        joined = (name, *(other for other in entity.same_as if other not in facts.entities))
+        if entity.image is not None:
+            pictures[name] = whole[entity.image]
+        elif (first := next((other for other in joined if other in broken), None)) is not None:
+            pictures[name] = broken[first]
+    return pictures
 
 
 def _require_replaceable(release: Path, draft: Draft) -> None:

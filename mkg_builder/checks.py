@@ -10,7 +10,7 @@ import numpy as np
 from mkg_builder import schema
 from mkg_builder.content import release_content_sha256
 from mkg_builder.errors import RecipeError
-from mkg_builder.findings import Finding, Level
+from mkg_builder.findings import Finding, Level, summed_up
 from mkg_builder.graph import SPLITS
 from mkg_builder.knowledge_graph import misnamed, problems, relations_of
 from mkg_builder.leaks import Evidence, find_leaks
@@ -65,6 +65,7 @@ def check_release(release: Path) -> list[Finding]:
     return [
         *_content(release, manifest),
         *_invariants(recipe, types, triples),
+        *_pictures(evidence),
         *find_leaks(evidence),
         *expectation_findings(recipe, Counter(types.values()), triples.count(), sizes, not manifest["marks"]),
     ]
@@ -79,3 +80,15 @@ def _invariants(recipe: Recipe, types: Mapping[str, str], triples: Triples) -> I
     ends = [types.get(name) for name in triples.ids]
     for problem in (*misnamed(types), *problems(triples, ends, relations_of(recipe))):
         yield Finding("error", "invariants", problem)
+
+
+def _pictures(evidence: Evidence) -> Iterator[Finding]:
+    """Where one table says that there is a picture and another that there is none."""
+    pictured = {name for name, kind in evidence.recipe.types.items() if kind.image}
+    status = {name: row["image_status"] for name, row in evidence.pictures.items()}
+    differing = [
+        f"{name}: has_image is {row['has_image']}, its image_status {status.get(name, 'none')!r}"
+        for name, row in evidence.entities.items()
+        if row["type"] in pictured and row["has_image"] != (status.get(name) == "ok")
+    ]
+    yield from summed_up("error", "pictures", differing)

@@ -1,6 +1,6 @@
 """Findings: what a check has to say of a release."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,12 @@ class Finding:
     level: Level
     check: str
     message: str
+
+
+def summed_up(level: Level, check: str, said: Sequence[str]) -> Iterator[Finding]:
+    """One finding of many of a kind: the first in words and how many more there are; none of none."""
+    if said:
+        yield Finding(level, check, said[0] + (f" (and {len(said) - 1:,} more)" if len(said) > 1 else ""))
 
 
 class ExpectationError(DataError):

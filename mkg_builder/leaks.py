@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mkg_builder import schema
-from mkg_builder.findings import Finding, Level
+from mkg_builder.findings import Finding, Level, summed_up
 from mkg_builder.graph import SPLITS, entity_type
 from mkg_builder.names import label_key, slug
 from mkg_builder.near_duplicates import near_duplicates
@@ -49,7 +49,7 @@ class Evidence:
     @classmethod
     def of(cls, release: Path, recipe: Recipe) -> "Evidence":
         """Read what the search needs."""
-        columns = ["id", "split", "image_sha256", "image_phash"]
+        columns = ["id", "split", "image_sha256", "image_phash", "image_status"]
         return cls(
             recipe,
             read_triples({split: schema.read_table(release, "triples", split) for split in SPLITS}),
@@ -96,8 +96,7 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _found(level: Level, said: Sequence[str]) -> Iterator[Finding]:
-    if said:
-        yield Finding(level, "leakage", said[0] + (f" (and {len(said) - 1:,} more)" if len(said) > 1 else ""))
+    return summed_up(level, "leakage", said)
 
 
 def _words(triples: Triples) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -212,6 +213,29 @@ def test_the_manifest_names_recipe_snapshot_and_versions(report: BuildReport) ->
     assert manifest["recipe"]["name"] == "tiny"
     assert manifest["snapshot"]["answers"] == 60
     assert set(manifest["versions"]) == {"mkg_builder", "pillow", "pyarrow", "python", "unicode"}
+
+
+class Doubles(Works):
+    """It knows two works twice, each without a picture the first time; the picture of the second is cut off."""
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        doubles = {"artwork:w00": "Q5", "artwork:w01": "Q5", "artwork:w03": "Q6", "artwork:w07": "Q6"}
+        for said in super().read(context):
+            known = isinstance(said, Entity) and doubles.get(said.id)
+            yield replace(said, same_as=(f"wikidata:{known}",)) if known else said
+
+
+def test_works_that_are_joined_bring_their_pictures_along(tmp_path: Path) -> None:
+    sources = {"works": {"use": "tests.test_build:Doubles"}}
+    cleaning = {**RECIPE["cleaning"], "merge_by": ["wikidata"]}
+    release = built(tmp_path, sources=sources, cleaning=cleaning).release
+    rows = {row["id"]: row for row in schema.read_table(release, "artworks").to_pylist()}
+    has_image = {row["id"]: row["has_image"] for row in schema.read_table(release, "entities").to_pylist()}
+    assert rows["artwork:w00"]["image"]["bytes"] == jpeg(1)
+    assert has_image["artwork:w00"]
+    assert rows["artwork:w03"]["image_status"].startswith("broken: ")
+    assert not has_image["artwork:w03"]
+    assert check_release(release) == []
 
 
 class Forgetful(Works):

@@ -104,6 +104,16 @@ def test_an_entity_whose_id_says_another_type(release: Path) -> None:
     assert found(release) == {("error", "invariants")}
 
 
+@pytest.mark.parametrize(("table", "change"), [
+    ("entities", {"has_image": False}), ("artworks", {"image": None, "image_status": "none"}), ("artworks", None),
+])  # fmt: skip
+def test_tables_that_disagree_about_a_picture(release: Path, table: str, change: Row | None) -> None:
+    known = rows(release, table, "full")
+    changed = [row | (change or {}) if row["id"] == "artwork:w01" else row for row in known]
+    rewrite(release, table, "full", [row for row in changed if change or row["id"] != "artwork:w01"])
+    assert found(release) == {("error", "pictures")}
+
+
 def test_a_release_without_a_manifest_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(schema.ReleaseError, match="mkgb build"):
         check_release(tmp_path)
