@@ -18,7 +18,6 @@ from mkg_builder.findings import Finding, raise_on_errors
 from mkg_builder.graph import Entity, Literal, Triple
 from mkg_builder.images import BrokenPicture, Picture, inspect_all
 from mkg_builder.knowledge_graph import KnowledgeGraph, relations_of
-from mkg_builder.near_duplicates import near_duplicates
 from mkg_builder.picture_pool import PicturePool
 from mkg_builder.recipe import Recipe
 from mkg_builder.schema import MANIFEST, read_manifest
@@ -27,6 +26,7 @@ from mkg_builder.source import Answer, Observations, Progress, Vectors
 from mkg_builder.split import sides_of, split_facts
 from mkg_builder.statements import accepted
 from mkg_builder.triples import Triples, TriplesBuilder
+from mkg_builder.twins import by_picture
 from mkg_builder.workshop import Job, Workshop
 from mkg_builder.write import Draft, write_release
 
@@ -100,7 +100,7 @@ def _make(workshop: Workshop, advance: Progress | None) -> BuildReport:
     facts, whole, broken = _verify_pictures(drop_pictures(facts, recipe), snapshot, advance)
     facts = clean(facts, recipe)
     pictures = _pictures(facts, whole, broken)
-    facts, sides = split_facts(facts, recipe.split, _near_duplicates(facts, pictures, recipe))
+    facts, sides = split_facts(facts, recipe.split, _duplicates(pictures, recipe))
     facts = drop_unused(facts, recipe)
     graph = KnowledgeGraph(facts.entities, relations_of(recipe), facts.triples, facts.literals, facts.dropped)
     parts = sides_of(graph.triples, sides)
@@ -214,14 +214,12 @@ def _align(workshop: Workshop, facts: Facts, observations: Observations) -> Fact
     return found.facts
 
 
-def _near_duplicates(facts: Facts, pictures: Mapping[str, Picture | BrokenPicture], recipe: Recipe) -> dict[str, str]:
-    """Entity -> its cluster of pictures that are nearly the same."""
-    hashes = {
-        name: picture.phash
-        for name in facts.entities
-        if isinstance(picture := pictures.get(name), Picture) and picture.phash is not None
-    }
-    return near_duplicates(hashes, recipe.images.near_duplicate_distance)
+def _duplicates(pictures: Mapping[str, Picture | BrokenPicture], recipe: Recipe) -> dict[str, str]:
+    """Entity -> its cluster of pictures that are the same or nearly."""
+    whole = {name: picture for name, picture in pictures.items() if isinstance(picture, Picture)}
+    files = {name: picture.sha256 for name, picture in whole.items()}
+    hashes = {name: picture.phash for name, picture in whole.items() if picture.phash is not None}
+    return by_picture(files, hashes, recipe.images.near_duplicate_distance)
 
 
 def _vectors(workshop: Workshop, graph: KnowledgeGraph) -> Iterator[Vectors]:

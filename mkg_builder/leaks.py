@@ -1,7 +1,6 @@
 """Leaks: what training could know of a held-out fact, by id, by mirror, by picture, by name, by text."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +11,12 @@ import numpy.typing as npt
 
 from mkg_builder import schema
 from mkg_builder.findings import Finding, Level, summed_up
-from mkg_builder.graph import SPLITS, entity_type
-from mkg_builder.names import label_key, slug
-from mkg_builder.near_duplicates import near_duplicates
+from mkg_builder.graph import SPLITS
+from mkg_builder.names import label_key
 from mkg_builder.progress import watched
 from mkg_builder.recipe import Recipe
 from mkg_builder.triples import Mask, Triples, read_triples
+from mkg_builder.twins import by_id, by_identifier, by_picture, by_title, grouped
 
 TRAIN = SPLITS.index("train")
 HELD_OUT = tuple(place for place in range(len(SPLITS)) if place != TRAIN)
@@ -76,6 +75,11 @@ class Evidence:
         codes = np.flatnonzero(self.unseen)
         places = {int(code): np.flatnonzero(self.sides[:, code]) for code in codes}
         return {self.triples.ids[code]: SPLITS[found[0]] for code, found in places.items() if len(found)}
+
+    @cached_property
+    def members(self) -> Mapping[str, Mapping[str, Any]]:
+        """The rows of the entities of the unseen type that some fact names."""
+        return {name: row for name, row in self.entities.items() if name in self._splits}
 
     def facts(self, split: int) -> Triples:
         """The facts of one split."""
@@ -174,58 +178,52 @@ def disjoint_sets_that_meet(evidence: Evidence) -> Iterator[Finding]:
     yield from _found("error", [f"{triples.ids[c]} is in two splits of relations divided by sets" for c in shared])
 
 
-def _across(evidence: Evidence, groups: Mapping[Any, Sequence[str]], level: Level, said: str) -> Iterator[Finding]:
+def _across(evidence: Evidence, groups: Iterable[Sequence[str]], level: Level, said: str) -> Iterator[Finding]:
     """Groups of unseen entities that are one thing and yet in different splits."""
     leaked = []
-    for names in groups.values():
+    for names in groups:
         placed = [(name, split) for name in sorted(names) if (split := evidence.split_of(name)) is not None]
         if len({split for _, split in placed}) > 1:
             leaked.append(f"{said}: " + ", ".join(f"{name} ({split})" for name, split in placed[:4]))
     yield from _found(level, leaked)
 
 
-def _grouped(keys: Mapping[str, Any]) -> dict[Any, list[str]]:
-    groups = defaultdict(list)
-    for name, key in keys.items():
-        if key is not None:
-            groups[key].append(name)
-    return groups
-
-
 def shared_pictures(evidence: Evidence) -> Iterator[Finding]:
-    """The same picture, or nearly the same, on two sides of the split."""
+    """The same picture, or nearly the same, on two sides of the split.
+
+    Of pictures that were made smaller only the hashes count: any two of one colour have become the same file.
+    """
     level: Level = "error" if evidence.recipe.split.near_duplicates else "warning"
-    same = {name: row["image_sha256"] for name, row in evidence.pictures.items()}
-    yield from _across(evidence, _grouped(same), level, "one picture on two sides of the split")
-    hashes = {name: row["image_phash"] for name, row in evidence.pictures.items() if row["image_phash"] is not None}
-    near = near_duplicates(hashes, evidence.recipe.images.near_duplicate_distance)
-    different = {c: n for c, n in _grouped(near).items() if len({same[name] for name in n}) > 1}
-    yield from _across(evidence, different, level, "nearly one picture on two sides of the split")
+    images, rows = evidence.recipe.images, evidence.pictures
+    files = {name: row["image_sha256"] for name, row in rows.items() if row["image_sha256"] is not None}
+    hashes = {name: row["image_phash"] for name, row in rows.items() if row["image_phash"] is not None}
+    found = by_picture(files if images.longest_side is None else {}, hashes, images.near_duplicate_distance)
+    groups = grouped((cluster, name) for name, cluster in found.items())
+    for said, same in (("one", True), ("nearly one", False)):
+        alike = [names for names in groups if (len({files[name] for name in names}) == 1) is same]
+        yield from _across(evidence, alike, level, f"{said} picture on two sides of the split")
 
 
 def shared_identifiers(evidence: Evidence) -> Iterator[Finding]:
     """One thing under two ids: an identifier of elsewhere that two entities claim."""
-    groups = defaultdict(list)
-    for name, row in evidence.entities.items():
-        for identifier in row["same_as"]:
-            groups[row["type"], identifier].append(name)
-    yield from _across(evidence, groups, "error", "one identifier on two sides of the split")
+    keys = by_identifier({name: row["same_as"] for name, row in evidence.members.items()})
+    yield from _across(evidence, grouped(keys), "error", "one identifier on two sides of the split")
 
 
 def twin_ids(evidence: Evidence) -> Iterator[Finding]:
-    """Ids that differ in nothing but case, accents or the way their letters are composed."""
-    keys = {name: (entity_type(name), slug(name)) for name in evidence.entities}
-    yield from _across(evidence, _grouped(keys), "error", "twin ids on two sides of the split")
+    """Ids that differ in nothing but case, accents, punctuation or the way their letters are composed."""
+    yield from _across(evidence, grouped(by_id(evidence.members)), "error", "twin ids on two sides of the split")
 
 
 def shared_titles(evidence: Evidence) -> Iterator[Finding]:
-    """Works of one name by one maker on two sides, where the recipe keeps them together."""
-    triples = evidence.triples
-    keys = {
-        t.head: (t.tail, slug(evidence.entities[t.head]["label"]))
-        for t in triples.where(triples.of_relation(evidence.recipe.split.together))
-    }
-    yield from _across(evidence, _grouped(keys), "error", "one title by one maker on two sides of the split")
+    """Works of one name by one maker on two sides, where the recipe keeps them together.
+
+    The entity that stands for all rare makers is nobody in particular.
+    """
+    triples, split = evidence.triples, evidence.recipe.split
+    made = (t for t in triples.where(triples.of_relation(split.together)) if t.tail != split.rest.get(t.relation))
+    keys = by_title(made, {name: row["label"] for name, row in evidence.members.items()})
+    yield from _across(evidence, grouped(keys), "error", "one title by one maker on two sides of the split")
 
 
 def texts_that_tell(evidence: Evidence) -> Iterator[Finding]:

@@ -128,9 +128,11 @@ class SplitRecipe(Strict):
 
     Attributes:
         policy: `inductive` (held-out members of the `unseen` type occur in no training triple), `transductive`
-            (by the ends of each triple), or `given` (as the source, a published benchmark, has it).
+            (by the ends of each triple), or `given` (as the source, a published benchmark, has it). Members of the
+            `unseen` type that share an identifier, or whose ids differ in nothing but case, accents and punctuation,
+            are always on one side.
         together: relations to the maker; same-named works of one maker are on one side.
-        near_duplicates: whether works with nearly the same picture are on one side.
+        near_duplicates: whether works with the same picture, or nearly, are on one side.
         disjoint: relations within one type, divided by disjoint sets of entities; what joins two sets is dropped.
         unanswerable: what becomes of held-out triples whose tail training never meets.
         rest: relation -> the entity that stands for all its tails that are not in every split.

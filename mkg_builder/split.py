@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from mkg_builder.errors import DataError
 from mkg_builder.facts import Facts
-from mkg_builder.graph import SPLITS, Entity
-from mkg_builder.names import slug
+from mkg_builder.graph import SPLITS, Entity, entity_type
 from mkg_builder.ordering import sorted_by
 from mkg_builder.recipe import SplitRecipe
 from mkg_builder.triples import NO_SPLIT, Triples
+from mkg_builder.twins import by_id, by_identifier, by_title, grouped
 from mkg_builder.unions import clusters
 
 Sides = npt.NDArray[np.int8]
@@ -33,7 +33,7 @@ def split_facts(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]
     Args:
         facts: what cleaning left.
         policy: the recipe's.
-        duplicates: entity -> its cluster of nearly the same pictures.
+        duplicates: entity -> its cluster of pictures that are the same or nearly.
 
     Returns:
         The facts without what the policy drops, and the side of each triple.
@@ -84,13 +84,16 @@ def _sides(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> 
 
 
 def _keys(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> dict[str, str]:
-    """Entity -> the cluster that it must share a side with: nearly the same picture, or maker and name alike."""
+    """Entity of the unseen type -> the cluster that it must share a side with: all that the leak checks call one."""
+    members = {name: entity for name, entity in facts.entities.items() if entity_type(name) == policy.unseen}
+    made = facts.triples.where(facts.triples.of_relation(policy.together))
     groups = [(cluster, name) for name, cluster in duplicates.items()] if policy.near_duplicates else []
-    first: dict[tuple[str, str], str] = {}
-    for triple in facts.triples.where(facts.triples.of_relation(policy.together)):
-        name = slug(facts.entities[triple.head].label) or triple.head  # who has no name has no namesake
-        groups.append((first.setdefault((triple.tail, name), triple.head), triple.head))
-    return clusters(groups)
+    twins = (
+        by_title(made, {name: entity.label for name, entity in members.items()}),
+        by_identifier({name: entity.same_as for name, entity in members.items()}),
+        by_id(members),
+    )
+    return clusters([*groups, *(names for keys in twins for names in grouped(keys))])
 
 
 def hashed_side(key: str, policy: SplitRecipe) -> int:

@@ -13,7 +13,7 @@ from mkg_builder.recipe import Recipe
 from mkg_builder.triples import Triples
 
 SOURCES = ("a", "b", "NA")
-ARTWORKS = ("artwork:1", "artwork:2", "artwork:None", "artwork:x/y", "artwork:1e5")
+ARTWORKS = ("artwork:1", "artwork:x/y", "artwork:X/y", "artwork:None", "artwork:2", "artwork:1e5")
 ARTISTS = ("artist:a", "artist:B", "artist:null", "artist:01", "artist:é")
 DATES = (
     "date:1849", "date:1850", "date:1849-12-31", "date:1850-01-01", "date:1852~", "date:1800?", "date:1800%",

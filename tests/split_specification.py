@@ -55,6 +55,10 @@ def clusters(world: World, policy: SplitRecipe, unseen: set[str], near: dict[str
         name = slug(world.entities[triple.head].label)
         if triple.relation in policy.together and triple.head in unseen and name:
             links.append(((triple.tail, name), triple.head))
+    for one in unseen:
+        links += [(("identifier", known), one) for known in world.entities[one].same_as]
+        parts = one.partition(":")[2].split("/")
+        links.append((("id", *(slug(part) or part for part in parts)), one))
     return {name: min(group) for name, group in groups_of(links).items()}
 
 

@@ -1,14 +1,20 @@
 """Fifteen leaks of different kinds, and four more, each planted into a sound release and found."""
 
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mkg_builder.build import Job, build
 from mkg_builder.checks import check_release
+from mkg_builder.graph import Entity, Triple
+from mkg_builder.source import SourceContext
+from tests.hostile_pictures import encoded
 from tests.planting import Row, rewrite, rows
-from tests.tiny_recipe import RECIPE, write_recipe
+from tests.tiny_recipe import RECIPE, Works, write_recipe
 
 SPLIT = {**RECIPE["split"], "together": ["isCreatedByArtist"], "near_duplicates": True, "unanswerable": "drop"}
 
@@ -210,3 +216,71 @@ def test_18_and_19_a_table_puts_a_held_out_artwork_into_train(release: Path, tab
     hidden = work(release, "test")
     change(release, table, hidden, split="train")
     assert leaks(release) == [f"{table}: {hidden} is said to be of train, its triples say test"]
+
+
+def test_one_title_by_one_of_two_makers_is_on_two_sides(release: Path) -> None:
+    hidden = first(release, "test", "isCreatedByArtist")
+    known = next(r for r in rows(release, "triples", "train")
+                 if r["relation"] == hidden["relation"] and r["tail"] == hidden["tail"])  # fmt: skip
+    others = {"artist:ann", "artist:bob", "artist:cat"} - {hidden["tail"]}
+    plant(release, "train", *(fact(known["head"], "isCreatedByArtist", other) for other in others))
+    for row in (hidden, known):
+        change(release, "entities", row["head"], label="The same")
+    assert [m.partition(":")[0] for m in leaks(release)] == ["one title by one maker on two sides of the split"]
+
+
+PLAIN = Image.new("RGB", (64, 48), "navy")
+
+
+class Twins(Works):
+    """The sixty works, among them what is one thing in every way, and what only looks like it."""
+
+    def fetch(self, context: SourceContext) -> None:
+        super().fetch(context)
+        context.put("works:plain", encoded(PLAIN, "PNG"), "image/png")
+        context.put("works:as plain", encoded(PLAIN, "PNG", compress_level=0), "image/png")
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        for said in super().read(context):
+            number = int(said.id[-2:]) if isinstance(said, Entity) and said.type == "artwork" else 60
+            if number < 10:
+                yield replace(said, image="works:plain" if number % 2 else "works:as plain")
+            elif number < 20:
+                yield replace(said, label="?" * number)
+            else:
+                yield replace(said, same_as=("inventory:7",)) if number < 30 else said
+        for number in range(20):
+            for form in (f"ann/pond({number})", f"Ann/pond-{number}", f"a-nn/{number}", f"a/nn-{number}"):
+                work = f"artwork:{form}"
+                yield Entity(work, "artwork", f"Titled {form.encode().hex()}", sources=(context.name,))
+                yield Triple(work, "isCreatedByArtist", "artist:ann", context.name)
+
+
+@pytest.mark.parametrize("images", [{}, {"longest_side": 32}])
+def test_what_the_search_calls_one_thing_the_split_keeps_together(tmp_path: Path, images: dict[str, int]) -> None:
+    sources = {"works": {"use": "tests.test_leaks:Twins"}}
+    recipe = write_recipe(tmp_path, sources=sources, split=SPLIT, images=images)
+    assert check_release(build(Job(str(recipe), tmp_path / "w")).release) == []
+
+
+class Untitled(Works):
+    """Each of the sixty works is by an artist of its own, and untitled."""
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        for said in super().read(context):
+            if isinstance(said, Triple) and said.relation == "isCreatedByArtist":
+                maker = f"artist:of-{said.head[-2:]}"
+                yield Entity(maker, "artist", maker, sources=(context.name,))
+                yield said._replace(tail=maker)
+            else:
+                untitled = isinstance(said, Entity) and said.type == "artwork"
+                yield replace(said, label="Untitled", text=None) if untitled else said
+
+
+def test_rare_makers_in_one_group_are_not_one_maker(tmp_path: Path) -> None:
+    split = {**SPLIT, "rest": {"isCreatedByArtist": "artist:rest"}}
+    sources = {"works": {"use": "tests.test_leaks:Untitled"}}
+    release = build(Job(str(write_recipe(tmp_path, sources=sources, split=split)), tmp_path / "w")).release
+    makers = [row["tail"] for part in ("train", "test") for row in rows(release, "triples", part)]
+    assert makers.count("artist:rest") > 20
+    assert check_release(release) == []

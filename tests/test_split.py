@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -90,6 +91,31 @@ def test_works_of_one_name_by_one_maker_are_on_one_side() -> None:
     left, sides = split_facts(facts(stated, ["Lilies", "Haystack"] * 6), policy, {})
     parts = sides_of(left.triples, sides)
     assert sorted(len(part) for part in parts.values()) in ([0, 0, 12], [0, 6, 6])
+
+
+def sides_alone(names: list[str]) -> dict[str, str]:
+    """The side of each artwork that has one fact of its own and nothing in common with the others but its id."""
+    sides = divide([Triple(name, "alone", "artist:0", "s") for name in names])
+    return {t.head: side for side in SPLITS for t in sides[side]}
+
+
+def test_ids_that_differ_in_case_accents_or_punctuation_are_on_one_side() -> None:
+    pairs = [(f"artwork:ann/étude-{n}({n})", f"artwork:Ann/e\u0301tude_{n}-{n}") for n in range(20)]
+    place = sides_alone([name for pair in pairs for name in pair])
+    assert all(place[one] == place[other] for one, other in pairs)
+
+
+def test_ids_of_other_parts_are_divided_each_by_itself() -> None:
+    names = [form.format(n) for n in range(20) for form in ("artwork:a-{}/c", "artwork:a/{}-c", "artwork:?/{}!")]
+    assert sides_alone(names) == {name: SPLITS[hashed_side(name, INDUCTIVE)] for name in names}
+
+
+def test_works_that_share_an_identifier_are_on_one_side() -> None:
+    names = [f"artwork:{n}" for n in range(12)]
+    said = facts([Triple(name, "r", "artist:0", "s") for name in names])
+    entities = {n: replace(e, same_as=("inventory:7",) if n in names else ()) for n, e in said.entities.items()}
+    _, sides = split_facts(replace(said, entities=entities), INDUCTIVE, {})
+    assert len(set(sides.tolist())) == 1
 
 
 def test_a_held_out_fact_whose_tail_is_never_trained_is_dropped() -> None:
