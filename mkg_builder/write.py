@@ -21,6 +21,7 @@ from mkg_builder.compare import newest_release, require_bump
 from mkg_builder.content import release_content_sha256
 from mkg_builder.croissant import CROISSANT, croissant_text
 from mkg_builder.durable import file_sha256, naming, sync_folder, sync_tree
+from mkg_builder.errors import DataError
 from mkg_builder.graph import SPLITS, Entity
 from mkg_builder.images import BrokenPicture, Picture, stored_pictures
 from mkg_builder.knowledge_graph import KnowledgeGraph
@@ -67,7 +68,8 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
         The manifest.
 
     Raises:
-        DataError: its version says less than what changed since the newest earlier release beside it.
+        DataError: it says something else than the release of this version that is there, or its version says less
+            than what changed since the newest earlier release beside it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".writing-{folder.name}-"
@@ -77,6 +79,8 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
         with naming(folder):
             manifest = _write_into(scratch, draft)
         scratch.chmod(0o755)
+        if not draft.marks:
+            _require_same_content(folder, manifest["content_sha256"])
         earlier = None if draft.marks else newest_release(folder.parent, draft.recipe.name, draft.version)
         if earlier is not None:
             require_bump(earlier, scratch)
@@ -90,6 +94,15 @@ def write_release(draft: Draft, folder: Path) -> dict[str, Any]:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return manifest
+
+
+def _require_same_content(folder: Path, content: str) -> None:
+    """Refuse to change a version, whatever made the difference: a plug-in, a file of the recipe, this program."""
+    if (folder / schema.MANIFEST).exists() and (old := schema.read_manifest(folder)["content_sha256"]) != content:
+        raise DataError(
+            f"{folder} exists and says something else (content {old[:12]}, now {content[:12]}); a version never "
+            "changes: raise `version` in the recipe, or move that folder away"
+        )
 
 
 def _sweep(folder: Path, prefix: str) -> None:

@@ -125,6 +125,30 @@ def test_a_version_never_changes(tmp_path: Path) -> None:
         built(tmp_path, description="Another.")
 
 
+class Edited(Works):
+    """A plug-in that is edited between two builds."""
+
+    label = "Own"
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        yield from super().read(context)
+        yield Entity("style:own", "style", self.label, sources=(context.name,))
+        yield Triple("artwork:w01", "hasStyle", "style:own", context.name)
+
+
+def test_a_version_never_changes_though_a_plug_in_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = {"works": {"use": "tests.test_build:Edited"}}
+    first, marked = built(tmp_path, sources=sources), built(tmp_path, sources=sources, limit=9)
+    monkeypatch.setattr(Edited, "label", "Another")
+    with pytest.raises(DataError, match=r"says something else .*: raise `version` in the recipe, or move that folder"):
+        built(tmp_path, sources=sources)
+    assert schema.read_manifest(first.release) == first.manifest
+    again = built(tmp_path, sources=sources, limit=9)
+    assert again.release == marked.release
+    assert again.manifest["content_sha256"] != marked.manifest["content_sha256"]
+    assert built(tmp_path, sources=sources, version="2.0.0").release.name == "tiny-2.0.0"
+
+
 def test_a_version_that_says_less_than_what_changed_is_refused(tmp_path: Path) -> None:
     built(tmp_path)
     rarer = {"relations": {n: r for n, r in RECIPE["relations"].items() if n != "hasStyle"}}
