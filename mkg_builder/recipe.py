@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from mkg_builder.errors import RecipeError, UnknownNameError
+from mkg_builder.graph import SPLITS
 from mkg_builder.layers import Layer, lay_over, read_layers, stated_in
 from mkg_builder.strict import Strict, set_dotted, validate
 
@@ -219,27 +220,36 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
-        for name, relation in self.relations.items():
-            self._known("types", relation.domain, f"relations.{name}.domain")
-            self._known("types", relation.range, f"relations.{name}.range")
-            if relation.inverse is not None:
-                self._known("relations", relation.inverse, f"relations.{name}.inverse")
-        rules, split = self.cleaning, self.split
-        for kind in [*self.alignment, *rules.min_frequency, *self.expectations.entities, split.unseen]:
-            if kind is not None:
-                self._known("types", kind, "alignment, cleaning, split or expectations")
-        for name in [
-            *rules.require, *rules.acyclic, *rules.frequency_exempt, *(rule.into for rule in rules.bins.values()),
-            *split.together, *split.disjoint, *split.rest, *self.expectations.relations,
-        ]:  # fmt: skip
-            self._known("relations", name, "cleaning, split or expectations")
-        for source in rules.prefer:
-            self._known("sources", source, "cleaning.prefer")
+        for kind, known, named in self._names():
+            for where, names in named.items():
+                for name in names:
+                    if name is not None and name not in known:
+                        raise UnknownNameError(f"{kind} in {where}:", name, known)
         return self
 
-    def _known(self, part: str, name: str, where: str) -> None:
-        if name not in getattr(self, part):
-            raise UnknownNameError(f"{part[:-1]} in {where}:", name, getattr(self, part))
+    def _names(self) -> Iterator[tuple[str, Collection[str], dict[str, Iterable[str | None]]]]:
+        """What is named where: its kind, what there is of it, and the names that each key says."""
+        rules, split, expected, relations = self.cleaning, self.split, self.expectations, self.relations.items()
+        yield "type", self.types, {
+            **{f"relations.{name}.domain": [relation.domain] for name, relation in relations},
+            **{f"relations.{name}.range": [relation.range] for name, relation in relations},
+            **{f"split.rest.{name}": [rest.partition(":")[0]] for name, rest in split.rest.items()},
+            "alignment": self.alignment, "cleaning.min_frequency": rules.min_frequency, "split.unseen": [split.unseen],
+            "expectations.entities": expected.entities,
+        }  # fmt: skip
+        yield "relation", self.relations, {
+            **{f"relations.{name}.inverse": [relation.inverse] for name, relation in relations},
+            **{f"cleaning.bins.{name}.into": [rule.into] for name, rule in rules.bins.items()},
+            "cleaning.require": rules.require, "cleaning.acyclic": rules.acyclic,
+            "cleaning.frequency_exempt": rules.frequency_exempt, "split.together": split.together,
+            "split.disjoint": split.disjoint, "split.rest": split.rest, "expectations.relations": expected.relations,
+        }  # fmt: skip
+        yield "relation", {*self.relations, *rules.bins}, {  # these rules come before a bin renames a relation
+            **{f"alignment.{kind}.dates": rule.dates for kind, rule in self.alignment.items()},
+            "cleaning.countries": rules.countries, "cleaning.in_order": [*rules.in_order, *rules.in_order.values()],
+        }  # fmt: skip
+        yield "source", self.sources, {"cleaning.prefer": rules.prefer}
+        yield "split", SPLITS, {"expectations.splits": expected.splits}
 
 
 def recipe_folder() -> Path:

@@ -25,7 +25,9 @@ RULE = {"identifiers": ["wikidata"], "dates": DATES}
 
 def recipe(*sources: str, **rule: Any) -> Recipe:
     used = {name: {"use": "table"} for name in sources or ("site", "museum")}
-    return Recipe.model_validate({**RECIPE, "sources": used, "alignment": {"artist": {**RULE, **rule}}})
+    relations = {**RECIPE["relations"], **{n: {"domain": "artist", "range": "timeframe"} for n in DATES}}
+    alignment = {"artist": {**RULE, **rule}}
+    return Recipe.model_validate({**RECIPE, "sources": used, "relations": relations, "alignment": alignment})
 
 
 def artist(name: str, source: str, label: str, *same_as: str, aliases: tuple[str, ...] = ()) -> Entity:
