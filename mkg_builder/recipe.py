@@ -225,6 +225,11 @@ class Recipe(Strict):
                 for name in names:
                     if name is not None and name not in known:
                         raise UnknownNameError(f"{kind} in {where}:", name, known)
+        endpoints: dict[str, str] = {}
+        for part in self.sources.values():
+            for name, address in part.endpoints.items():
+                if (first := endpoints.setdefault(name, address)) != address:
+                    raise ValueError(f"endpoint {name!r} is {first} and {address}; give each a name of its own")
         return self
 
     def _names(self) -> Iterator[tuple[str, Collection[str], dict[str, Iterable[str | None]]]]:

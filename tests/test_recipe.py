@@ -1,10 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mkg_builder.errors import RecipeError, UnknownNameError
 from mkg_builder.recipe import find_recipe, load_recipe
-from tests.tiny_recipe import write_recipe
+from tests.tiny_recipe import RECIPE, write_recipe
 
 
 def test_a_recipe_loads_with_overrides(tmp_path: Path) -> None:
@@ -40,6 +41,21 @@ def test_what_does_not_fit_is_named_with_the_nearest(tmp_path: Path, override: s
         load_recipe(write_recipe(tmp_path), [override])
     assert said in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def sources(*addresses: str) -> dict[str, Any]:
+    known = RECIPE["sources"]["works"]
+    return {f"works_{n}": {**known, "endpoints": {"museum": address}} for n, address in enumerate(addresses)}
+
+
+def test_an_endpoint_of_two_addresses_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="'museum' is https://a and https://b; give each a name"):
+        load_recipe(write_recipe(tmp_path, sources=sources("https://a", "https://b")))
+
+
+def test_two_sources_may_ask_one_endpoint(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, sources=sources("https://a", "https://a")))
+    assert [part.endpoints["museum"] for part in recipe.sources.values()] == ["https://a", "https://a"]
 
 
 def test_an_unknown_recipe_lists_what_is_shipped() -> None:
