@@ -145,7 +145,7 @@ def _fetch(workshop: Workshop) -> FetchReport:
             f"{len(failures)} answers could not be had, the first: {failures[0]}; the rest is kept: "
             "run the same command again, or add --offline to go on without them"
         )
-    return FetchReport(snapshot.folder, len(snapshot) - before, len(snapshot))
+    return FetchReport(snapshot.folder, max(len(snapshot) - before, 0), len(snapshot))
 
 
 def _read(workshop: Workshop) -> tuple[Facts, Observations]:

@@ -145,6 +145,10 @@ class SnapshotContext(SourceContext):
         self._snapshot.put_file(key, path, media_type)
 
     @override
+    def forget(self, key: str) -> None:
+        self._snapshot.forget(key)
+
+    @override
     def file(self, key: str) -> Path | None:
         return self._snapshot.file(key)
 

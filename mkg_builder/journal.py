@@ -23,7 +23,7 @@ _CHECK = b', "check": '
 
 
 class Record(NamedTuple):
-    """One line of the journal."""
+    """One line of the journal; with status 0 it takes back what was kept under its key."""
 
     key: str
     status: int
@@ -60,7 +60,7 @@ class Journal:
         self._places.clear()
         self._size = 0
         for record, place, size in self._lines():
-            self._places[_name(record.key)] = place
+            self._place(record, place)
             self.latest.append(record.key)
             self._size = place + size
 
@@ -99,8 +99,14 @@ class Journal:
             if os.write(handle, line) != len(line):
                 os.ftruncate(handle, self._size)
                 raise StorageError(f"{self.path}: the disk is full; make room, the same command goes on from there")
-            self._places[_name(record.key)] = self._size
+            self._place(record, self._size)
             self._size += len(line)
+
+    def _place(self, record: Record, place: int) -> None:
+        if record.status:
+            self._places[_name(record.key)] = place
+        else:
+            self.forget(record.key)
 
     def find(self, key: str) -> Record | None:
         """The last record of a key; None when there is none."""

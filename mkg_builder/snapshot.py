@@ -7,9 +7,9 @@
     lock                    held by the process at work
     asked-SOURCE.log        the requests of the last hour, so that limits hold from run to run
 
-A journal line is the commit: what it does not name was never fetched. A torn last line is dropped. Every 256 answers,
-and at the end, all is forced to the disk: `kill -9` loses no answer, a power cut the last 256 at most. An object that
-is missing or altered is asked again. No symbolic link is followed inside the folder.
+A journal line is the commit: what it does not name, or takes back, was never fetched. A torn last line is dropped.
+Every 256 answers, and at the end, all is forced to the disk: `kill -9` loses no answer, a power cut the last 256 at
+most. An object that is missing or altered is asked again. No symbolic link is followed inside the folder.
 """
 
 import hashlib
@@ -159,6 +159,11 @@ class Snapshot:
         finally:
             copy.unlink(missing_ok=True)
         self._commit(Record(key, 200, digest, size, media_type, int(time.time())))
+
+    def forget(self, key: str) -> None:
+        """Take back what was kept under a key: from now on, and for every later process, it was never fetched."""
+        if key in self:
+            self._commit(Record(key, 0, hashlib.sha256().hexdigest(), 0, "", int(time.time())))
 
     def file(self, key: str) -> Path | None:
         """The object that holds an answer, its bytes verified; None as for `get`."""

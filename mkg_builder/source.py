@@ -146,6 +146,10 @@ class SourceContext(ABC):
         """Keep a file as an answer, whatever its size: its bytes are never all in memory."""
 
     @abstractmethod
+    def forget(self, key: str) -> None:
+        """Take back a kept answer whose file is there no more; the same key may be kept anew later."""
+
+    @abstractmethod
     def file(self, key: str) -> Path | None:
         """A file that holds a kept answer, its bytes verified, only to be read; None when there is none."""
 

@@ -67,6 +67,19 @@ def test_a_file_that_was_altered_counts_as_never_fetched(tmp_path: Path) -> None
     assert (snapshot.file("s:/0"), snapshot.file("s:/9"), "s:/0" in snapshot) == (None, None, False)
 
 
+def test_what_is_taken_back_was_never_fetched_until_it_is_kept_anew(tmp_path: Path) -> None:
+    snapshot = kept(tmp_path, b"one", b"two")
+    with snapshot.writing():
+        for _ in range(2):
+            snapshot.forget("s:/0")
+    again = Snapshot(tmp_path)
+    assert (again.get("s:/0"), "s:/0" in again, list(again)) == (None, False, ["s:/1"])
+    assert again.describe() == snapshot.describe()
+    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 3
+    kept(tmp_path, b"one")
+    assert Snapshot(tmp_path).get("s:/0") == Answer("s:/0", 200, b"one", "text/plain")
+
+
 def test_the_hash_depends_on_what_was_answered_not_on_when_or_in_which_order(tmp_path: Path) -> None:
     first = kept(tmp_path / "a", b"one", b"two")
     second = Snapshot(tmp_path / "b")

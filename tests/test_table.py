@@ -366,6 +366,18 @@ def test_hosts_alone_are_enough_to_ask_for_pictures(tmp_path: Path) -> None:
     assert set(Snapshot(report.snapshot)) == {"museum:works.csv", f"museum:{base}/5.jpg"}
 
 
+def test_a_picture_that_was_taken_away_is_in_no_later_release(tmp_path: Path) -> None:
+    for path in ("1.jpg", "2.jpg"):
+        (tmp_path / path).write_bytes(jpeg(1))
+    write(tmp_path / "a.csv", [{"number": n, "title": "a", "p": p} for n, p in enumerate(("1.jpg", "2.jpg", "/1.jpg"))])
+    pictured = {"a": {"file": "a.csv", "entity": {**WORKS, "image": "p"}}}
+    assert [t.image for t in read(tmp_path, pictured)[0]] == ["museum:1.jpg", "museum:2.jpg", None]
+    (tmp_path / "2.jpg").unlink()
+    things, reading = read(tmp_path, pictured)
+    assert [t.image for t in things] == ["museum:1.jpg", None, None]
+    assert dropped(reading)[0] == ("artwork:museum/1", "picture_not_fetched", "a: 2.jpg")
+
+
 def encoded(kind: str, rows: list[dict[str, Any]]) -> bytes:
     """Rows as a file of a kind."""
     if kind in ("csv", "tsv"):

@@ -61,6 +61,8 @@ class Tables(Source):
                     wanted[key] = Request(key, value.text, accept="image/")
                 elif value.text and (path := _inside(context, value.text)) is not None:
                     context.put_file(key, path, "application/octet-stream")
+                else:
+                    context.forget(key)  # who takes a picture away may not show it any more
         for done, _ in enumerate(context.get_all(list(wanted.values())), start=1):
             context.progress(done, len(wanted))
 

@@ -39,7 +39,7 @@ class Told:
 
 def picture_key(source: str, column: ImageColumn, value: str) -> str:
     """Where the snapshot keeps a picture."""
-    return f"{column.endpoint or source}:{value.lstrip('/')}"
+    return f"{column.endpoint}:{value.lstrip('/')}" if column.endpoint else f"{source}:{value}"
 
 
 @dataclass(frozen=True)
