@@ -74,7 +74,7 @@ def build(job: Job, advance: Progress | None = None) -> BuildReport:
     """
     workshop = Workshop(job, advance)
     with workshop.snapshot.writing():
-        fetched = 0 if job.offline else _fetch(workshop).added
+        fetched = _fetch(workshop).added
         return replace(_make(workshop, advance), fetched=fetched)
 
 
@@ -131,12 +131,16 @@ def _findings(
 
 
 def _fetch(workshop: Workshop) -> FetchReport:
+    """Fetch every source; offline only those that have files to read, which are no network."""
     snapshot, before, failures = workshop.snapshot, len(workshop.snapshot), []
-    if workshop.endpoints:
+    online = not workshop.job.offline
+    if workshop.endpoints and online:
         snapshot.claim_origin(workshop.endpoints)
     with PicturePool() as pool:
         for name, source in workshop.sources.items():
-            context = workshop.context(name, online=True)
+            if not (online or source.reads_files or not workshop.recipe.sources[name].endpoints):
+                continue
+            context = workshop.context(name, online)
             context.pictures = pool
             source.fetch(context)
             failures += context.failures

@@ -192,6 +192,9 @@ class Source(ABC):
     Options: ClassVar[type[SourceOptions]] = SourceOptions
     limits: ClassVar[Mapping[str, Limit]] = {}
     """Host pattern -> how often its owners say that it may be asked; a recipe may say otherwise."""
+    reads_files: ClassVar[bool] = False
+    """Whether files beside the recipe are read even where there are endpoints: then offline builds fetch too, with a
+    context that asks nothing. Sources without endpoints fetch in every build."""
 
     def __init__(self, options: SourceOptions) -> None:
         self.options: Any = options

@@ -36,7 +36,7 @@ class Job:
         recipe: a shipped recipe's name or a path.
         workspace: the folder that holds snapshots and releases.
         limit: at most so many artworks.
-        offline: never touch the network; what the snapshot lacks is left out.
+        offline: never touch the network; what the snapshot lacks is left out, files are read as ever.
         endpoints: name -> address, in place of the recipe's.
         overrides: `dotted.key=value` changes to the recipe.
         contact: who asks, for live hosts.

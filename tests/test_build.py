@@ -174,8 +174,13 @@ def test_fetch_alone_fills_the_snapshot_and_offline_builds_from_it(tmp_path: Pat
 
 
 def test_offline_without_a_snapshot_says_what_to_type(tmp_path: Path) -> None:
+    remote = {"works": {**RECIPE["sources"]["works"], "endpoints": {"one": "https://one.example"}}}
     with pytest.raises(DataError, match="mkgb fetch"):
-        build(Job(str(write_recipe(tmp_path)), tmp_path / "w", offline=True))
+        build(Job(str(write_recipe(tmp_path, sources=remote)), tmp_path / "w", offline=True))
+
+
+def test_a_source_that_asks_nobody_needs_no_network_from_the_first_build_on(tmp_path: Path) -> None:
+    assert build(Job(str(write_recipe(tmp_path)), tmp_path / "w", offline=True)).fetched == 60
 
 
 def test_an_unknown_endpoint_names_the_known(tmp_path: Path) -> None:

@@ -432,6 +432,21 @@ def test_a_graph_is_built_from_tables_by_a_recipe_alone(tmp_path: Path) -> None:
     assert report.manifest["leftovers"] == {"museum": ["works.donor"]}
 
 
+def test_files_are_read_offline_too_and_no_endpoint_is_asked(tmp_path: Path) -> None:
+    write(tmp_path / "works.csv", [{"number": str(n), "title": f"Work {n}", "style": "Cubism"} for n in range(9)])
+    facts = [{"relation": "hasStyle", "column": "style", "type": "style"}]
+    tables = {"works": {"file": "works.csv", "entity": WORKS, "facts": facts}}
+    museum = {"use": "table", "endpoints": {"site": "https://museum.example"}, "options": {"tables": tables}}
+    recipe = write_recipe(tmp_path, sources={"museum": museum})
+    assert build(Job(str(recipe), tmp_path / "w", offline=True)).manifest["triples"]["kept"] == 9
+    write(tmp_path / "works.csv", [{"number": "0", "title": "Other", "style": "Cubism"}])
+    recipe = write_recipe(tmp_path, sources={"museum": museum}, version="2.0.0")
+    assert build(Job(str(recipe), tmp_path / "w", offline=True)).manifest["triples"]["kept"] == 1
+    (tmp_path / "works.csv").unlink()
+    with pytest.raises(RecipeError, match=r"no file .*works\.csv"):
+        build(Job(str(recipe), tmp_path / "w", offline=True))
+
+
 def test_a_relation_and_a_type_of_ones_own_need_only_be_declared(tmp_path: Path) -> None:
     given = {"relation": "wasGivenBy", "column": "donor", "type": "donor"}
     types = {**RECIPE["types"], "donor": {"prompt": "a painting given by {}"}}

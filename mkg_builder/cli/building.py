@@ -67,7 +67,9 @@ def build(
     recipe: RecipeName,
     workspace: Workspace = DEFAULT_WORKSPACE,
     limit: Limit = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Never touch the network; files are read as ever.")
+    ] = False,
     endpoint: Endpoint = None,
     override: Set = None,
     contact: Contact = None,

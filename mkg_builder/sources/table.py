@@ -25,6 +25,7 @@ class Tables(Source):
     """
 
     Options: ClassVar[type[SourceOptions]] = TableOptions
+    reads_files: ClassVar[bool] = True
 
     @override
     def misfits(self, recipe: Recipe, name: str) -> Iterator[Misfit]:
