@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mkg_builder.errors import DataError
-from mkg_builder.strict import require_text
+from mkg_builder.strict import require_text, unique
 
 Row = dict[str, tuple[str, ...]]
 """Column -> the texts in its cell; none where it is empty, several where a file can hold a list."""
@@ -122,13 +122,17 @@ def _parquet(file: RowFile) -> Iterator[tuple[int, Row]]:
 
 
 def _loads(text: str) -> Any:
-    """JSON whose numbers stay as they are written: `1e5` is no 100000.0, `007` no 7."""
+    """JSON whose numbers stay as they are written: `1e5` is no 100000.0, `007` no 7; a bare NaN says nothing."""
     try:
-        data = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        data = json.loads(text, object_pairs_hook=unique, parse_int=str, parse_float=str, parse_constant=_constant)
         require_text(text, data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return data
+
+
+def _constant(name: str) -> str | None:
+    return None if name == "NaN" else name
 
 
 def _flat(item: Any, file: RowFile, prefix: str = "") -> Row:

@@ -131,7 +131,7 @@ def parse_json(body: bytes) -> Any:
     """
     try:
         text = body.decode("utf-8")
-        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant,
+        data = json.loads(text, object_pairs_hook=unique, parse_constant=_refuse_constant,
                           parse_float=_finite)  # fmt: skip
         require_text(text, data)
     except RecursionError:
@@ -157,10 +157,17 @@ def require_text(text: str, data: Any) -> None:
             raise ValueError(f"{half} is half a surrogate pair, which is no text") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The keys and values of one JSON object.
+
+    Raises:
+        ValueError: a key stands twice.
+    """
     keys = dict(pairs)
     if len(keys) != len(pairs):
-        raise ValueError("a key stands twice")
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
     return keys
 
 

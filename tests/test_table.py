@@ -111,6 +111,24 @@ def test_numbers_of_parquet_are_written_as_people_write_them_and_gaps_say_nothin
     assert dropped(reading) == []
 
 
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_a_bare_nan_of_json_says_nothing(tmp_path: Path, kind: str) -> None:
+    lines = ['{"number": 1, "title": "a", "style": NaN}', '{"number": 2, "title": NaN, "style": "NaN"}']
+    (tmp_path / f"works.{kind}").write_text(f"[{', '.join(lines)}]" if kind == "json" else "\n".join(lines))
+    fact = {"relation": "hasStyle", "column": "style", "type": "style"}
+    things, reading = read(tmp_path, {"works": {"file": f"works.{kind}", "entity": WORKS, "facts": [fact]}})
+    assert [thing.id for thing in things if isinstance(thing, Entity)] == ["artwork:museum/1"]
+    assert dropped(reading) == [("artwork:museum/2", "required_fields", "works: nothing in 'title'")]
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_a_key_that_stands_twice_in_one_object_is_refused(tmp_path: Path, kind: str) -> None:
+    line = '{"number": 1, "title": "a", "title": "b"}'
+    (tmp_path / f"works.{kind}").write_text(f"[{line}]" if kind == "json" else line)
+    with pytest.raises(DataError, match="the key 'title' stands twice in one object"):
+        read(tmp_path, {"works": {"file": f"works.{kind}", "entity": WORKS}})
+
+
 def test_lists_and_objects_of_json_are_values_and_dotted_columns(tmp_path: Path) -> None:
     row = {"number": 7, "title": {"main": "Dawn", "sub": "at sea"}, "styles": ["Cubism", "Fauvism"]}
     (tmp_path / "works.json").write_text(json.dumps([row]))
