@@ -28,7 +28,12 @@ def normalise(text: str) -> str:
 
 def _tidy(text: str) -> str:
     visible = _UNSEEN.sub(" ", _INVISIBLE.sub("", text))
-    return " ".join(unicodedata.normalize("NFC", visible).split())
+    return " ".join(composed(visible).split())
+
+
+def composed(text: str) -> str:
+    """A text as it is compared: what one program writes as letter and accent is one sign to another."""
+    return unicodedata.normalize("NFC", text)
 
 
 @lru_cache(maxsize=100_000)  # tags and styles repeat by the thousand

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import typing
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,20 @@ def test_a_cell_becomes_its_values_or_a_line_that_says_why_not(
     assert [tail for _, _, tail in facts(things)] == tails
     assert [rule for _, rule, _ in dropped(reading)] == (["unreadable_value"] if reason else [])
     assert not reason or reason in dropped(reading)[0][2]
+
+
+@pytest.mark.parametrize("lookup", [{"kubi\u0301s": "Cubism"}, "styles.csv"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_what_looks_the_same_is_the_same_however_its_accents_are_written(
+    tmp_path: Path, form: typing.Literal["NFC", "NFD"], lookup: object
+) -> None:
+    (tmp_path / "styles.csv").write_text("from,to\nkubi\u0301s,Cubism\n", encoding="utf-8")
+    row = {"number": "1", "title": "a", "kind": unicodedata.normalize(form, "Gemälde")}
+    fact = {"relation": "hasStyle", "column": "style", "type": "style", "lookup": lookup}
+    rows = [{**row, "style": unicodedata.normalize(form, "kubís")}]
+    for kind in ("Gemälde", "Gema\u0308lde"):
+        things, _ = works(tmp_path, rows, facts=[fact], only={"kind": [kind]})
+        assert facts(things) == [("artwork:museum/1", "hasStyle", "style:cubism")]
 
 
 def test_what_was_read_into_a_date_is_kept_as_it_was_written(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from mkg_builder.errors import DataError, RecipeError, UnknownNameError
 from mkg_builder.graph import Dropped, Statement
+from mkg_builder.names import composed
 from mkg_builder.recipe import Recipe
 from mkg_builder.rows import CLOSED, RowFile, read_rows
 from mkg_builder.source import Misfit, Request, Source, SourceContext, SourceOptions
@@ -122,7 +123,7 @@ class Tables(Source):
             if place == 0 and table.kind() in CLOSED:
                 _require_columns(table, seen)
             scribe = Scribe(context, name, table, row, lookups)
-            if all(set(row.get(column, ())) & set(values) for column, values in table.only.items()):
+            if all({*map(composed, row.get(column, ()))} & {*values} for column, values in table.only.items()):
                 yield scribe
                 continue
             if report:

@@ -3,12 +3,16 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from mkg_builder.names import composed
 from mkg_builder.recipe import Name
 from mkg_builder.rows import KINDS
 from mkg_builder.source import SourceOptions
 from mkg_builder.strict import Strict
+
+Compared = Annotated[str, AfterValidator(composed)]
+"""A text that cells are compared with."""
 
 
 class Column(Strict):
@@ -29,7 +33,7 @@ class Column(Strict):
     column: str
     split: str | None = Field(None, min_length=1)
     match: str | None = None
-    lookup: dict[str, str | None] | str = {}
+    lookup: dict[Compared, str | None] | str = {}
     template: str | None = Field(None, pattern=r"\{\}")
     parse: Literal["text", "date", "country"] = "text"
 
@@ -130,7 +134,7 @@ class Table(Strict):
     format: Literal["csv", "tsv", "json", "jsonl", "parquet"] | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     quoted: bool = True
-    only: dict[str, list[str]] = {}
+    only: dict[str, list[Compared]] = {}
     entity: Rows
     facts: list[Fact] = []
     literals: dict[Name, Column] = {}

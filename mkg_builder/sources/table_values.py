@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mkg_builder.dates import parse_date
 from mkg_builder.errors import DataError
+from mkg_builder.names import composed
 from mkg_builder.places import country_of, refusal
 from mkg_builder.rows import Row
 from mkg_builder.sources.table_options import Column
@@ -48,7 +49,7 @@ def _value(raw: str, column: Column, lookup: Mapping[str, str | None]) -> Value:
         if not found:
             return Value(raw, "", f"{column.column}: {_short(raw)} does not match {column.match}")
         text = (found[1] if found.re.groups else found[0]) or ""
-    text = lookup.get(text or "", lookup.get(OTHERS, text))
+    text = lookup.get(composed(text or ""), lookup.get(OTHERS, text))
     if not text:
         return Value(raw, "", f"{column.column}: {_short(raw)} stands for nothing")
     text = column.template.replace("{}", text) if column.template is not None else text
@@ -82,7 +83,7 @@ def read_lookup(body: bytes, name: str) -> dict[str, str | None]:
     for row in rows:
         if row.keys() != {"from", "to"}:
             raise DataError(f"{name}: should have the columns from and to, and no others")
-        known = found.setdefault(row["from"].strip(), row["to"].strip() or None)
+        known = found.setdefault(composed(row["from"].strip()), row["to"].strip() or None)
         if known != (row["to"].strip() or None):
             raise DataError(f"{name}: {row['from']!r} stands for both {known!r} and {row['to']!r}")
     return found
