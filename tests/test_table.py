@@ -400,6 +400,18 @@ def test_hosts_alone_are_enough_to_ask_for_pictures(tmp_path: Path) -> None:
     assert set(Snapshot(report.snapshot)) == {"museum:works.csv", f"museum:{base}/5.jpg"}
 
 
+def test_a_cell_that_can_be_no_path_names_no_picture_and_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    cells = ["a\0b", "x" * 5000, "circle", "works.jsonl/1.jpg", "\0"]
+    (tmp_path / "works.jsonl").write_text(
+        "\n".join(json.dumps({"number": n, "title": "a", "p": cell}) for n, cell in enumerate(cells))
+    )
+    _, reading = read(tmp_path, {"a": {"file": "works.jsonl", "entity": {**WORKS, "image": "p"}}})
+    assert dropped(reading) == [
+        (f"artwork:museum/{n}", "picture_not_fetched", f"a: {cell}") for n, cell in enumerate(cells)
+    ]
+
+
 def test_a_picture_that_was_taken_away_is_in_no_later_release(tmp_path: Path) -> None:
     for path in ("1.jpg", "2.jpg"):
         (tmp_path / path).write_bytes(jpeg(1))

@@ -182,5 +182,8 @@ def _kept(context: SourceContext, file: str, endpoint: str | None) -> Path:
 def _inside(context: SourceContext, name: str) -> Path | None:
     """A file beside the recipe that a cell names; None where there is none, or it leads out of that folder."""
     folder = context.folder.resolve()
-    path = (folder / name).resolve()
-    return path if path.is_relative_to(folder) and path.is_file() else None
+    try:
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder) and path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a name, links in a circle, a zero byte
+        return None
