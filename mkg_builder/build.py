@@ -2,6 +2,7 @@
 
 import gc
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -95,7 +96,7 @@ def _make(workshop: Workshop, advance: Progress | None) -> BuildReport:
     """From the snapshot to the release folder."""
     recipe, snapshot = workshop.recipe, workshop.snapshot
     facts, observations = _read(workshop)
-    read = len(facts.triples)
+    entities, read = len(facts.entities), len(facts.triples)
     facts = _align(workshop, facts, observations)
     facts, whole, broken = _verify_pictures(drop_pictures(facts, recipe), snapshot, advance)
     facts = clean(facts, recipe)
@@ -105,6 +106,7 @@ def _make(workshop: Workshop, advance: Progress | None) -> BuildReport:
     graph = KnowledgeGraph(facts.entities, relations_of(recipe), facts.triples, facts.literals, facts.dropped)
     parts = sides_of(graph.triples, sides)
     findings = _findings(workshop, graph, parts, observations)
+    _require_triples(graph, entities, read, facts.gone)
     account = {"read": read, "kept": len(graph.triples), "gone": dict(sorted(facts.gone.items()))}
     draft = Draft(
         recipe, workshop.version(), workshop.marks(), graph, parts, pictures, snapshot, observations, account,
@@ -128,6 +130,17 @@ def _findings(
         for name, fields in sorted(observations.leftovers.items())
     )
     return (*found, *(Finding("warning", "source", note) for note in observations.notes), *unread)
+
+
+def _require_triples(graph: KnowledgeGraph, entities: int, read: int, gone: Mapping[str, int]) -> None:
+    """Refuse a graph without a fact: nothing can be learnt from it, and mostly a table was empty or misread."""
+    if not len(graph.triples):
+        rules = Counter(lost.rule for lost in graph.dropped) | Counter(gone)  # some rules list nothing, or list more
+        dropped = ", ".join(f"{rule} {count:,}" for rule, count in sorted(rules.items())) or "nothing"
+        raise DataError(
+            f"no triple is left to release: the sources told of {entities:,} entities and {read:,} triples; "
+            f"dropped: {dropped}; look at what the sources hold and at what the recipe reads of it"
+        )
 
 
 def _fetch(workshop: Workshop) -> FetchReport:

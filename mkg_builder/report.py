@@ -120,7 +120,7 @@ def _codes(found: Any) -> Counts:
 def degree_histogram(degrees: Counts) -> Histogram:
     """How many entities have how many facts, in steps of two."""
     steps = np.where(degrees > 0, np.floor(np.log2(np.maximum(degrees, 1))).astype(int) + 1, 0)
-    counts = np.bincount(steps).tolist()
+    counts = np.bincount(steps, minlength=1).tolist()
     names = ["0", *(f"{2**i}" if i == 0 else f"{2**i}–{2 ** (i + 1) - 1}" for i in range(len(counts) - 1))]
     return histogram("Entities by how many facts name them", list(zip(names, counts, strict=True)))
 

@@ -140,6 +140,11 @@ def test_a_release_without_countries_says_so(tiny: Path) -> None:
     assert "No relation leads to countries." in HTMLParser(render_report(tiny, 0)).css_first("#countries").text()
 
 
+def test_a_release_of_nothing_has_a_page(tmp_path: Path) -> None:
+    release = write_tiny_release(tmp_path, {"train": [], "validation": [], "test": []})
+    assert cells(render_report(release), "Entities by how many facts name them") == [["0", "0"]]
+
+
 def test_a_leak_that_is_planted_is_on_the_page(demo_release: Path, tmp_path: Path) -> None:
     release = Path(shutil.copytree(demo_release, tmp_path / "release"))
     train = rows(release, "triples", "train")

@@ -478,6 +478,17 @@ def test_a_graph_is_built_from_tables_by_a_recipe_alone(tmp_path: Path) -> None:
     assert report.manifest["leftovers"] == {"museum": ["works.donor"]}
 
 
+def test_a_graph_without_a_fact_is_refused_with_what_became_of_it(tmp_path: Path) -> None:
+    write(tmp_path / "works.csv", [{"number": n, "title": "x" if n else "", "made": "?"} for n in range(3)])
+    facts = [{"relation": "isCreatedInYear", "column": "made", "parse": "date"}]
+    tables = {"works": {"file": "works.csv", "entity": WORKS, "facts": facts}}
+    recipe = write_recipe(tmp_path, sources={"museum": {"use": "table", "options": {"tables": tables}}})
+    said = "told of 2 entities and 0 triples; dropped: required_fields 1, unreadable_value 2; look at"
+    with pytest.raises(DataError, match=f"^no triple is left to release: the sources {said}"):
+        build(Job(str(recipe), tmp_path / "w"))
+    assert not (tmp_path / "w" / "releases").exists()
+
+
 def test_files_are_read_offline_too_and_no_endpoint_is_asked(tmp_path: Path) -> None:
     write(tmp_path / "works.csv", [{"number": str(n), "title": f"Work {n}", "style": "Cubism"} for n in range(9)])
     facts = [{"relation": "hasStyle", "column": "style", "type": "style"}]
