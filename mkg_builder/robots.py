@@ -38,7 +38,7 @@ class Robots:
 
     def _of(self, url: str) -> Protego:
         parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
+        origin = f"{parts.scheme}://{parts.netloc.lower()}"
         with self._asking:
             known = self._rules.get(origin)
             if known is None or self._clock.now() - known[0] > LASTS:

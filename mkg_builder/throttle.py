@@ -120,7 +120,7 @@ class Throttle:
         with ExitStack() as held:
             for gate in gates:  # always in the same order, so two requests never wait for each other
                 held.enter_context(gate.open)
-            begun = self._wait(urlsplit(url).netloc, gates)
+            begun = self._wait(urlsplit(url).netloc.lower(), gates)
             try:
                 yield
             finally:
@@ -132,7 +132,7 @@ class Throttle:
 
     def pause(self, url: str, seconds: float) -> None:
         """Ask nothing of this host for so long, from no thread and, where there is a memory, from no later run."""
-        host, seconds = urlsplit(url).netloc, min(seconds, LONGEST_PAUSE)
+        host, seconds = urlsplit(url).netloc.lower(), min(seconds, LONGEST_PAUSE)
         with self._lock:
             now = self._clock.now()
             if now + seconds <= self._paused.get(host, now):  # it asked for longer before

@@ -101,6 +101,15 @@ def test_runs_that_follow_a_long_wait_ask_nothing_while_it_lasts(tmp_path: Path)
         assert [asked.path for asked in plan.asked] == ["/robots.txt", "/a"]
 
 
+def test_a_host_is_left_alone_however_its_name_is_written() -> None:
+    clock, site = VirtualClock(0), Site({"/a": answer(b"", 429, Retry_After="7200"), "/b": answer(b"{}")})
+    client = live(site, clock)
+    for url in (f"{LIVE}/a", "https://WWW.Example.org/b", "HTTPS://www.example.org/b"):
+        with pytest.raises(HostClosedError):
+            client.ask(Request("k", url))
+    assert site.asked == ["/robots.txt", "/a"]
+
+
 def test_no_thread_asks_a_host_while_it_wants_to_be_left_alone() -> None:
     answers = {"/a": [ok(b"", 429, Retry_After="1"), ok()]} | {f"/{n}": ok() for n in range(40)}
     with serving(answers) as (base, plan):

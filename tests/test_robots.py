@@ -135,7 +135,8 @@ def test_the_rules_are_asked_for_once_a_day_whatever_the_number_of_threads() -> 
     clock, asked = VirtualClock(), []
     robots = Robots(lambda url: asked.append(url) or time.sleep(0.02), clock)
     for day in (1, 2):
-        threads = [threading.Thread(target=robots.allows, args=("https://www.example.org/a",)) for _ in range(8)]
+        spellings = ("https://www.example.org/a", "https://WWW.Example.org/a") * 4
+        threads = [threading.Thread(target=robots.allows, args=(url,)) for url in spellings]
         for thread in threads:
             thread.start()
         for thread in threads:
