@@ -26,7 +26,7 @@ class Robots:
     def __init__(self, fetch: Fetch, clock: Clock) -> None:
         self._fetch, self._clock = fetch, clock
         self._rules: dict[str, tuple[float, Protego]] = {}
-        self._asking = threading.Lock()
+        self._asking: dict[str, threading.Lock] = {}
 
     def allows(self, url: str) -> bool:
         """Whether the host lets us ask this address."""
@@ -39,7 +39,7 @@ class Robots:
     def _of(self, url: str) -> Protego:
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc.lower()}"
-        with self._asking:
+        with self._asking.setdefault(origin, threading.Lock()):  # a host that lets us wait holds up no other
             known = self._rules.get(origin)
             if known is None or self._clock.now() - known[0] > LASTS:
                 body = self._fetch(f"{origin}/robots.txt") or b""

@@ -144,3 +144,14 @@ def test_the_rules_are_asked_for_once_a_day_whatever_the_number_of_threads() -> 
         assert asked == ["https://www.example.org/robots.txt"] * day
         clock.time += LASTS + 1
     assert isinstance(clock, Clock)
+
+
+def test_a_host_that_is_slow_with_its_robots_txt_holds_up_no_other() -> None:
+    slow = threading.Event()
+    robots = Robots(lambda url: None if "slow" not in url or slow.wait(10) else b"", VirtualClock())
+    waiting = threading.Thread(target=robots.allows, args=("https://slow.example.org/a",))
+    waiting.start()
+    assert robots.allows("https://www.example.org/a")
+    assert waiting.is_alive()
+    slow.set()
+    waiting.join()
