@@ -5,7 +5,7 @@
     origin.json             which endpoints were asked
     format                  the version of this layout; a folder without it is of version 1
     lock                    held by the process at work
-    asked-SOURCE.log        the requests of the last hour, so that limits hold from run to run
+    asked-SOURCE.log        the requests of the last hour and the waits asked for, so that both hold from run to run
 
 A journal line is the commit: what it does not name, or takes back, was never fetched. A torn last line is dropped.
 Every 256 answers, and at the end, all is forced to the disk: `kill -9` loses no answer, a power cut the last 256 at
