@@ -81,7 +81,8 @@ class SnapshotContext(SourceContext):
             return Answer(request.key, 0, b"", "")
 
     def _kept(self, request: Request) -> Answer | None:
-        return self._snapshot.get(request.key) if request.key else None
+        kept = self._snapshot.get(request.key) if request.key else None
+        return None if kept is not None and request.needed and not kept.ok else kept
 
     def _keep(self, request: Request, answer: Answer) -> Answer:
         if not request.key or answer.status == 401:

@@ -171,7 +171,7 @@ class Client:
                 self._require_permitted(url, query=bool(request.query))
             reply = self._exchange(self._call(request, url, secrets, robots), url, budget)
             location = reply.headers.get("Location")
-            if not (request.follow and 300 <= reply.status < 400 and location):
+            if request.dead_end or not (300 <= reply.status < 400 and location):
                 return url, reply
             if request.query and reply.status not in (307, 308):
                 raise UpstreamError(f"{url}: answers a query with a redirect (HTTP {reply.status}) that drops it")

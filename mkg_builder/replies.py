@@ -50,16 +50,27 @@ def require_quota(url: str, reply: Reply) -> None:
 
 
 def require_usable(request: Request, reply: Reply, media_type: str) -> None:
-    """Refuse a success that is not what was asked for: a login page, a cut document."""
+    """Refuse a success that is not what was asked for, a login page, a cut document; and a failure that may pass.
+
+    Raises:
+        PassingError: asked again, it may be what was asked for.
+        UpstreamError: a failure where only a success is an answer.
+    """
+    if request.dead_end and 300 <= reply.status < 400:
+        location = reply.headers.get("Location", "").partition("?")[0]
+        if request.dead_end.lower() not in location.lower():
+            raise PassingError(f"HTTP {reply.status}, a redirect to {location[:80] or 'nowhere'}")
+    if request.needed and reply.status != 200:
+        raise UpstreamError(f"{request.url}: HTTP {reply.status}, and nothing can stand in for this answer")
     if reply.status == 200 and request.holds and request.holds.encode() not in reply.body:
         raise PassingError(f"an answer without {request.holds!r}")
-    if reply.status != 200 or not (request.accept or request.query):
+    if reply.status != 200 or not (request.accept or request.query or request.needed):
         return
-    accept = request.accept or "application/"
+    accept = request.accept or ("application/" if request.query else "")
     start = reply.body[:512].lstrip().lower()
     is_page = start.startswith((b"<!doctype html", b"<html"))
     if (is_page and not accept.startswith("text/html")) or not media_type.startswith(accept):
-        raise PassingError(f"answered {media_type or 'no type'} instead of {accept}")
+        raise PassingError(f"answered {media_type or 'no type'} instead of {accept or 'a file'}")
     if accept == "application/json":
         try:
             parse_json(reply.body)

@@ -3,7 +3,8 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,14 +63,44 @@ def read_rows(file: RowFile) -> Iterator[tuple[int, Row]]:
     reader: Callable[[RowFile], Iterator[tuple[int, Row]]] = {
         "csv": _csv, "tsv": _csv, "json": _json, "jsonl": _jsonl, "parquet": _parquet,
     }[file.kind]  # fmt: skip
-    try:
+    with _reading(file):
         yield from reader(file)
+
+
+def read_columns(file: RowFile) -> list[str]:
+    """The columns of a file, also of one without rows, and what is nested in them; none where its format names none.
+
+    Raises:
+        DataError: as `read_rows`.
+    """
+    with _reading(file):
+        if file.kind == "parquet":
+            return list(_nested(pq.read_schema(file.path)))
+        if file.kind in CLOSED:
+            with _cells(file) as (_, header):
+                return header
+    return []
+
+
+def _nested(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
+    for field in fields:
+        yield f"{prefix}{field.name}"
+        if pa.types.is_struct(field.type):
+            yield from _nested(field.type.fields, f"{prefix}{field.name}.")
+
+
+@contextmanager
+def _reading(file: RowFile) -> Iterator[None]:
+    try:
+        yield
     except (csv.Error, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{file.name}: not readable as {file.kind} in UTF-8 ({reason})") from None
 
 
-def _csv(file: RowFile) -> Iterator[tuple[int, Row]]:
+@contextmanager
+def _cells(file: RowFile) -> Iterator[tuple[Any, list[str]]]:
+    """A reader of the rows below the header, and the header."""
     delimiter = file.delimiter or {"csv": ",", "tsv": "\t"}[file.kind]
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if file.quoted else csv.QUOTE_NONE
     with file.path.open(encoding="utf-8-sig", newline="") as text:
@@ -78,6 +109,11 @@ def _csv(file: RowFile) -> Iterator[tuple[int, Row]]:
         twice = sorted({name for name in header if header.count(name) > 1})
         if twice:
             raise DataError(f"{file.name}: the column {twice[0]!r} stands twice")
+        yield reader, header
+
+
+def _csv(file: RowFile) -> Iterator[tuple[int, Row]]:
+    with _cells(file) as (reader, header):
         number = reader.line_num + 1
         for cells in reader:
             if cells and len(cells) != len(header):

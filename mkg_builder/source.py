@@ -59,23 +59,26 @@ class Request:
         key: names the answer in the snapshot for ever; the same question has the same key on any machine.
             Empty: the answer is for this run alone and is never kept, as the answer to a login must not be.
         url: where to ask now.
-        follow: whether redirects are followed; where they are not, the redirect itself is the answer.
+        dead_end: a part of an error page's address: a redirect there is the answer, and final. Then no redirect is
+            followed, and one to anywhere else is a passing fault. Where it is empty, redirects are followed.
         accept: how the media type of a good answer must begin ("image/"); any when empty.
         query: a SPARQL query, sent to `url` by POST; a plain GET when empty.
         secrets: parameters added to the address at the moment of asking, and shown nowhere: not in the key,
             a log, an error or a file.
         holds: a text that a good answer holds; one without it (a login page, a check for robots) is asked again.
+        needed: whether only a success is an answer, and a web page only where `accept` says so; all else is a fault.
         divisible: whether a query may be asked in halves: then one that is too expensive says nothing of the endpoint.
         final: a text by which a failing answer shows that asking again is useless; it then is the answer.
     """
 
     key: str
     url: str
-    follow: bool = True
+    dead_end: str = ""
     accept: str = ""
     query: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     holds: str = ""
+    needed: bool = False
     divisible: bool = False
     final: str = ""
 

@@ -1,6 +1,7 @@
 import gzip
 import json
 import time
+from typing import Any
 
 import pytest
 import requests
@@ -28,8 +29,8 @@ def client(site: Site, hosts: tuple[str, ...] = ("127.0.0.1:*",), **limits: Limi
     return Client(None, hosts, limits, HASTE, site)
 
 
-def ask(site: Site, path: str = "/a", accept: str = "application/json", follow: bool = True):
-    return client(site).ask(Request(f"k:{path}", BASE + path, follow=follow, accept=accept))
+def ask(site: Site, path: str = "/a", accept: str = "application/json", **asked: Any):
+    return client(site).ask(Request(f"k:{path}", BASE + path, accept=accept, **asked))
 
 
 def test_an_answer_is_kept_as_received() -> None:
@@ -132,7 +133,32 @@ def test_a_redirect_is_followed_on_allowed_hosts_only() -> None:
 
 
 def test_a_redirect_may_be_the_answer() -> None:
-    assert ask(Site({"/a": answer(b"", 302, Location="/error")}), follow=False).status == 302
+    site = Site({"/a": answer(b"", 302, Location="/en/App/Home/Error/0123")})
+    assert ask(site, dead_end="/Home/Error/").status == 302
+    assert site.asked == ["/robots.txt", "/a"]
+
+
+@pytest.mark.parametrize("location", ["/maintenance.html", "/wait?then=/Home/Error/", "http://[/", None])
+def test_another_redirect_than_to_the_dead_end_passes(location: str | None) -> None:
+    away = answer(b"", 302, **({"Location": location} if location else {}))
+    assert ask(Site({"/a": [away, answer(b"{}", **JSON)]}), dead_end="/Home/Error/").body == b"{}"
+
+
+@pytest.mark.parametrize("status", [204, 302, 404, 410])
+def test_only_a_success_is_what_is_needed(status: int) -> None:
+    site = Site({"/a": answer(b"", status)})
+    assert ask(site).status == status
+    with pytest.raises(UpstreamError, match=rf"/a: HTTP {status}"):
+        ask(site, needed=True)
+
+
+def test_a_page_is_no_file_that_is_needed() -> None:
+    page = answer(b"<html><body>Please log in</body></html>", Content_Type="text/csv")
+    site = Site({"/a": page, "/b": answer(b"id,title\n", Content_Type="text/csv")})
+    assert ask(site, "/a", "").ok
+    with pytest.raises(UpstreamError, match="instead of a file"):
+        ask(site, "/a", "", needed=True)
+    assert ask(site, "/b", "", needed=True).ok
 
 
 def test_endless_redirects_end() -> None:

@@ -446,8 +446,35 @@ def test_a_table_is_fetched_from_an_endpoint_and_kept_as_received(tmp_path: Path
     kept = Snapshot(tmp_path / "snapshot").get(f"site:data/works.{kind}")
     assert kept is not None
     assert kept.body == body
-    with pytest.raises(DataError, match="answered with status 404"):
-        read(tmp_path / "other", {"works": {**table, "file": "data/none.csv"}}, site)
+
+
+@pytest.mark.parametrize("fault", [answer(b"not now", 404), answer(b"<html>log in</html>", Content_Type="text/html")])
+def test_what_is_no_table_is_a_failure_and_asked_again(tmp_path: Path, fault: Any) -> None:
+    site = Site({"/a.csv": answer(b"number,title\n1,Dawn\n"), "/b.csv": fault})
+    tables = {name: {"file": f"{name}.csv", "endpoint": "site", "entity": WORKS} for name in ("a", "b")}
+    source, snapshot = Tables(TableOptions.model_validate({"tables": tables})), Snapshot(tmp_path / "snapshot")
+    with snapshot.writing():
+        fetching = context(tmp_path, snapshot, site)
+        source.fetch(fetching)
+        assert (len(fetching.failures), list(snapshot)) == (1, ["site:a.csv"])
+        site.answers["/b.csv"] = answer(b"number,title\n")
+        fetching = context(tmp_path, snapshot, site)
+        source.fetch(fetching)
+        assert (fetching.failures, list(snapshot)) == ([], ["site:a.csv", "site:b.csv"])
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_without_rows_has_its_columns(tmp_path: Path, kind: str) -> None:
+    nested = pa.struct([("name", pa.string())])
+    for name, columns in {"good": {"number": pa.string(), "title": nested}, "bad": {"number": pa.string()}}.items():
+        if kind == "parquet":
+            pq.write_table(pa.schema(columns.items()).empty_table(), tmp_path / f"{name}.parquet")
+        else:
+            (tmp_path / f"{name}.csv").write_text(",".join(columns).replace("title", "title.name"))
+    entity = {**WORKS, "label": "title.name"}
+    assert read(tmp_path, {"works": {"file": f"good.{kind}", "entity": entity}})[0] == []
+    with pytest.raises(DataError, match=f"unknown column in bad.{kind}: 'title.name'"):
+        read(tmp_path, {"works": {"file": f"bad.{kind}", "entity": entity}})
 
 
 FACTS: dict[str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ from mkg_builder.source import Answer
 from mkg_builder.sources.wikiart import WikiArt, WikiArtOptions
 from mkg_builder.testing import SourceContract
 from tests.site import answer
-from tests.wikiart_site import BASE, ITEM, JSON, PICTURE, WORK, context, listing, read, read_all, site
+from tests.wikiart_site import ALPHABET, BASE, ITEM, JSON, PICTURE, WORK, context, listing, read, read_all, site
 
 
 class TestWikiArtContract(SourceContract):
@@ -121,6 +121,24 @@ def test_a_work_without_a_record_is_kept_from_its_artists_list(tmp_path: Path) -
     assert ("isCreatedInYear", "date:1889") in {(t.relation, t.tail) for t in things if isinstance(t, Triple)}
     assert "artwork:vincent-van-gogh/content-207190" in {t.id for t in things if isinstance(t, Entity)}
     assert "/en/App/Home/Error/0123" not in transport.asked
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [(ALPHABET, answer(b"", 404)),
+     (listing("vincent-van-gogh"), answer(b"", 404)),
+     ("/en/App/Painting/ImageJson/207190", answer(b"", 302, Location="/maintenance.html"))],
+)  # fmt: skip
+def test_a_fault_that_passes_is_told_and_asked_again(tmp_path: Path, path: str, fault: object) -> None:
+    transport, snapshot = site(), Snapshot(tmp_path)
+    whole, transport.answers[path] = transport.answers[path], fault
+    with snapshot.writing():
+        snapshot.put(Answer("kept", 200, b"", ""))
+        for failures, answered in ((1, fault), (0, whole)):
+            transport.answers[path] = answered
+            fetching = context(snapshot, transport)
+            WikiArt(WikiArtOptions()).fetch(fetching)
+            assert (len(fetching.failures), f"wikiart:{path}" in snapshot) == (failures, not failures)
 
 
 def test_a_work_without_a_title_is_dropped_with_its_reason(tmp_path: Path) -> None:

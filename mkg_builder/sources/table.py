@@ -10,7 +10,7 @@ from mkg_builder.errors import DataError, RecipeError, UnknownNameError
 from mkg_builder.graph import Dropped, Statement
 from mkg_builder.names import composed
 from mkg_builder.recipe import Recipe
-from mkg_builder.rows import CLOSED, RowFile, read_rows
+from mkg_builder.rows import CLOSED, RowFile, read_columns, read_rows
 from mkg_builder.source import Misfit, Request, Source, SourceContext, SourceOptions
 from mkg_builder.sources.table_fit import misfits
 from mkg_builder.sources.table_options import ImageColumn, Table, TableOptions
@@ -36,10 +36,10 @@ class Tables(Source):
     def fetch(self, context: SourceContext) -> None:
         tables: dict[str, Table] = self.options.tables
         for table in tables.values():
-            _fetch_file(context, table.file, table.endpoint)
             for name in _lookup_files(table):
                 _fetch_file(context, name, None)
-        if any(not context.has(_key(context, table.file, table.endpoint)) for table in tables.values()):
+        there = [_fetch_file(context, table.file, table.endpoint) for table in tables.values()]
+        if not all(there):
             return  # which the context has written down
         told = Told(tables)
         for _ in self._things(context, told):
@@ -116,8 +116,8 @@ class Tables(Source):
         table: Table = self.options.tables[name]
         path = _kept(context, table.file, table.endpoint)
         lookups = {file: read_lookup(_kept(context, file, None).read_bytes(), file) for file in _lookup_files(table)}
-        seen = set[str]()
         file = RowFile(path, table.file, table.kind(), table.delimiter, table.quoted, frozenset(table.used()))
+        seen = set[str]()
         for place, (_, row) in enumerate(read_rows(file)):
             seen |= row.keys()
             if place == 0 and table.kind() in CLOSED:
@@ -130,7 +130,8 @@ class Tables(Source):
                 told.left_out[name] += 1
             elif (thing := scribe.thing()) is not None:
                 told.passed_over.add(thing)
-        if seen:
+        seen = seen or set(read_columns(file))
+        if seen or table.kind() in CLOSED:
             _require_columns(table, seen)
         if report:
             for column in sorted(seen - _accounted_for(table)):
@@ -157,19 +158,16 @@ def _key(context: SourceContext, file: str, endpoint: str | None) -> str:
     return f"{endpoint or context.name}:{file}"
 
 
-def _fetch_file(context: SourceContext, file: str, endpoint: str | None) -> None:
+def _fetch_file(context: SourceContext, file: str, endpoint: str | None) -> bool:
+    """Keep a file, and say whether it is there; what an endpoint does not give, the next run asks again."""
     key = _key(context, file, endpoint)
     if endpoint is not None:
-        answer = context.get(Request(key, f"{context.endpoint(endpoint)}/{file.lstrip('/')}"))
-        if answer.status not in (0, 200):
-            raise DataError(
-                f"{context.endpoint(endpoint)}/{file}: answered with status {answer.status}, not with a table"
-            )
-        return
+        return context.get(Request(key, f"{context.endpoint(endpoint)}/{file.lstrip('/')}", needed=True)).ok
     path = context.folder / file
     if not path.is_file():
         raise RecipeError(f"no file {path}; the files of a table source are looked up beside the recipe")
     context.put_file(key, path, "application/octet-stream")
+    return True
 
 
 def _kept(context: SourceContext, file: str, endpoint: str | None) -> Path:

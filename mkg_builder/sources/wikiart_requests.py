@@ -4,6 +4,7 @@ import re
 import unicodedata
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from mkg_builder.graph import Dropped
@@ -19,26 +20,26 @@ _HEX_ID = re.compile(r"[0-9a-fA-F]{24}")
 _NO_SLUG = re.compile(r"[\s/\x00-\x1f\x7f\ufffe\uffff]|^$")
 
 
-def json_request(context: SourceContext, path: str, follow: bool = True) -> Request:
+def json_request(context: SourceContext, path: str, needed: bool = False) -> Request:
     """A request for one of the site's JSON answers."""
     url = context.endpoint("wikiart") + path
-    return Request(f"wikiart:{path}", url, follow=follow, accept="application/json")
+    return Request(f"wikiart:{path}", url, accept="application/json", needed=needed)
 
 
 def artists_request(context: SourceContext) -> Request:
     """All artists; `v=new` is required, `inPublicDomain` hardly filters."""
-    return json_request(context, "/en/App/Artist/AlphabetJson?v=new&inPublicDomain=false")
+    return json_request(context, "/en/App/Artist/AlphabetJson?v=new&inPublicDomain=false", needed=True)
 
 
 def listing_request(context: SourceContext, artist: str) -> Request:
     """The whole oeuvre of an artist, as short entries."""
     path = f"/en/App/Painting/PaintingsByArtist?artistUrl={urllib.parse.quote(artist)}&json=2"
-    return json_request(context, path)
+    return json_request(context, path, needed=True)
 
 
 def detail_request(context: SourceContext, number: int) -> Request:
-    """The full record of a work; one without a record redirects to an error page, which is the answer, and final."""
-    return json_request(context, f"/en/App/Painting/ImageJson/{number}", follow=False)
+    """The full record of a work; one without a record redirects to the site's error page, and that is final."""
+    return replace(json_request(context, f"/en/App/Painting/ImageJson/{number}"), dead_end="/Home/Error/")
 
 
 def related_request(context: SourceContext, path: str) -> Request:
