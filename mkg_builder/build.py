@@ -183,7 +183,7 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
         seen.dropped += context.observations.dropped
         for source_name, fields in context.observations.leftovers.items():
             seen.leftovers.setdefault(source_name, set()).update(fields)
-        seen.notes += [f"{name}: {note}" for note in context.observations.notes]
+        seen.notes += [f"{name}: {note}" for note in (*context.observations.notes, *context.gaps())]
     if not len(workshop.snapshot):
         raise DataError(
             f"{workshop.snapshot.folder}: nothing was fetched yet: "

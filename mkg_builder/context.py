@@ -52,6 +52,8 @@ class SnapshotContext(SourceContext):
         self._advance = advance
         self.observations = Observations()
         self.failures: list[str] = []
+        self._absent: dict[str, None] = {}
+        self._damaged: dict[str, None] = {}
         self._in_a_row = 0
         self._answers = itertools.count(1)
 
@@ -65,6 +67,10 @@ class SnapshotContext(SourceContext):
         if kept is not None:
             return kept
         if self._client is None:
+            if request.key in self._snapshot.damaged:
+                self._damaged.setdefault(request.key)
+            elif not request.divisible and not request.optional:  # of what is divisible the halves were asked
+                self._absent.setdefault(request.key)
             return Answer(request.key, 0, b"", "")
         try:
             answer = self._client.ask(request)
@@ -79,6 +85,15 @@ class SnapshotContext(SourceContext):
             self.failures.append(str(error))
             self._count_in_a_row(error)
             return Answer(request.key, 0, b"", "")
+
+    def gaps(self) -> list[str]:
+        """What was asked for while reading and could not be given: how much of it, and one example."""
+        told = {"were never answered": self._absent, "have a damaged answer in the snapshot": self._damaged}
+        return [
+            f"{len(keys):,} requests {what} and are left out, among them {next(iter(keys))}; mkgb fetch asks again"
+            for what, keys in told.items()
+            if keys
+        ]
 
     def _kept(self, request: Request) -> Answer | None:
         kept = self._snapshot.get(request.key) if request.key else None

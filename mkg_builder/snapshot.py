@@ -37,13 +37,18 @@ LEAST_FREE = 16 * 2**20
 
 
 class Snapshot:
-    """The answers kept in one folder; safe against `kill -9` at any moment, and against a second process."""
+    """The answers kept in one folder; safe against `kill -9` at any moment, and against a second process.
+
+    Attributes:
+        damaged: the keys whose object was found missing or altered.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._objects = str(folder / "objects")
         self._journal = Journal(folder / "journal.jsonl")
         self._file: int | None = None
+        self.damaged: set[str] = set()
         self._unsafe = 0
         self._syncing = threading.Lock()
         self._require_format()
@@ -130,7 +135,7 @@ class Snapshot:
         except FileNotFoundError:
             body = None
         if body is None or hashlib.sha256(body).hexdigest() != record.sha256:
-            self._journal.forget(key)
+            self._forget(key)
             return None
         return Answer(key, record.status, body, record.media_type)
 
@@ -173,8 +178,12 @@ class Snapshot:
         path = self._object(record.sha256)
         if path.is_file() and file_sha256(path) == record.sha256:
             return path
-        self._journal.forget(key)
+        self._forget(key)
         return None
+
+    def _forget(self, key: str) -> None:
+        self._journal.forget(key)
+        self.damaged.add(key)
 
     def _handle(self) -> int:
         if self._file is None:
@@ -186,6 +195,7 @@ class Snapshot:
         file, known = self._handle(), self._journal.find(record.key)
         if known is None or known._replace(time=record.time) != record:
             self._journal.append(file, record)
+            self.damaged.discard(record.key)
             self._unsafe += 1
         if self._unsafe >= LATEST:
             self._sync()

@@ -67,6 +67,7 @@ class Request:
             a log, an error or a file.
         holds: a text that a good answer holds; one without it (a login page, a check for robots) is asked again.
         needed: whether only a success is an answer, and a web page only where `accept` says so; all else is a fault.
+        optional: whether nobody misses an answer that was never asked for, as where a key is wanted to ask.
         divisible: whether a query may be asked in halves: then one that is too expensive says nothing of the endpoint.
         final: a text by which a failing answer shows that asking again is useless; it then is the answer.
     """
@@ -79,6 +80,7 @@ class Request:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     holds: str = ""
     needed: bool = False
+    optional: bool = False
     divisible: bool = False
     final: str = ""
 

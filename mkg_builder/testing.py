@@ -48,9 +48,11 @@ class SourceContract(ABC):
         return SnapshotContext(self.name, self.folder, snapshot, defaultdict(lambda: "http://unreachable.invalid"))
 
     def test_reads_something_without_the_network_after_fetch(self, snapshot: Snapshot) -> None:
-        things = list(self.source().read(self.reading(snapshot)))
+        reading = self.reading(snapshot)
+        things = list(self.source().read(reading))
         assert any(isinstance(thing, Entity) for thing in things)
         assert any(isinstance(thing, Triple) for thing in things)
+        assert reading.gaps() == []
 
     def test_every_statement_is_well_formed(self, snapshot: Snapshot) -> None:
         for _ in accepted(self.source().read(self.reading(snapshot)), self.name):

@@ -91,6 +91,18 @@ def test_an_endpoint_that_the_recipe_gave_up_is_known_of_the_snapshot_alone(tmp_
     assert Snapshot(tmp_path / "w" / "snapshots" / "tiny").origin() == two
 
 
+def test_an_offline_build_tells_of_a_damaged_answer(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    folder = fetch(Job(str(recipe), tmp_path / "w")).snapshot
+    path = Snapshot(folder).file("works:5")
+    assert path is not None
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    report = build(Job(str(recipe), tmp_path / "w", offline=True))
+    (told,) = report.manifest["notes"]
+    assert told.startswith("works: 1 requests have a damaged answer in the snapshot")
+    assert told in [finding.message for finding in report.findings]
+
+
 def test_a_second_build_fetches_nothing_and_changes_nothing(tmp_path: Path) -> None:
     first, second = built(tmp_path), built(tmp_path)
     assert (first.fetched, second.fetched) == (60, 0)

@@ -54,6 +54,29 @@ def test_what_was_never_fetched_is_an_answer_with_status_zero(snapshot: Snapshot
     assert context(snapshot, None).get(request(1)).status == 0
 
 
+def spoil(snapshot: Snapshot, key: str) -> None:
+    """Flip a bit of what is kept under a key."""
+    path = snapshot.file(key)
+    assert path is not None
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+
+
+def test_what_reading_lacks_is_counted_once_and_told_with_an_example(snapshot: Snapshot) -> None:
+    asked = [request(n) for n in range(6)]
+    list(context(snapshot, Site({f"/{n}": answer(str(n).encode()) for n in range(4)})).get_all(asked[:4]))
+    for number in (1, 2):
+        spoil(snapshot, f"site:/{number}")
+    reading = context(Snapshot(snapshot.folder), None)
+    for _ in range(2):
+        assert [a.status for a in reading.get_all(asked)] == [200, 0, 0, 200, 0, 0]
+    reading.get(replace(request(7), divisible=True))
+    reading.get(replace(request(8), optional=True))
+    assert reading.gaps() == [
+        "2 requests were never answered and are left out, among them site:/4; mkgb fetch asks again",
+        "2 requests have a damaged answer in the snapshot and are left out, among them site:/1; mkgb fetch asks again",
+    ]
+
+
 def test_the_first_failure_of_an_empty_snapshot_stops_at_once(snapshot: Snapshot) -> None:
     with pytest.raises(UpstreamError, match="HTTP 500"):
         context(snapshot, Site({"/1": answer(b"", 500)})).get(request(1))

@@ -95,7 +95,8 @@ def kept(context: SourceContext) -> Get:
 
 
 def _request(context: SourceContext, path: str) -> Request:
-    return Request(f"wikiart:{path}", context.endpoint("wikiart") + path, accept="application/json", final=_FAULT)
+    url = context.endpoint("wikiart") + path
+    return Request(f"wikiart:{path}", url, accept="application/json", final=_FAULT, optional=True)
 
 
 class Session:
