@@ -11,7 +11,7 @@ from typing_extensions import override
 from mkg_builder.errors import HostClosedError, TooExpensiveError, UpstreamError
 from mkg_builder.graph import Dropped
 from mkg_builder.http import Client
-from mkg_builder.picture import PictureError, looks_whole
+from mkg_builder.picture import PictureError, PictureKilledError, looks_whole
 from mkg_builder.picture_pool import PicturePool
 from mkg_builder.redaction import holds_secret
 from mkg_builder.snapshot import Snapshot
@@ -112,9 +112,15 @@ class SnapshotContext(SourceContext):
         return answer
 
     def _decode(self, pictures: PicturePool, answer: Answer) -> None:
-        """Keep, before a picture itself, that it does not decode: a picture without that remark was decoded."""
+        """Keep, before a picture itself, that it does not decode: a picture without that remark was decoded.
+
+        Raises:
+            UpstreamError: its decoding was killed, so nobody knows; the next run asks it again.
+        """
         try:
             pictures.ask(answer.body)
+        except PictureKilledError as error:
+            raise UpstreamError(f"{answer.key}: {error}") from None
         except PictureError as error:
             self._snapshot.put(Answer(_remark(answer.key), 200, str(error).encode(), "text/plain"))
 

@@ -8,8 +8,8 @@ from functools import partial
 import imagehash
 from PIL import Image, ImageStat
 
-from mkg_builder.errors import DataError
-from mkg_builder.picture import PictureError
+from mkg_builder.errors import DataError, MkgError
+from mkg_builder.picture import PictureError, PictureKilledError
 from mkg_builder.picture_pool import PicturePool
 from mkg_builder.picture_worker import GREY_SIDE
 from mkg_builder.snapshot import Snapshot
@@ -55,12 +55,18 @@ def inspect_all(snapshot: Snapshot, keys: Iterable[str], workers: int = 2) -> It
 
 
 def inspect(pool: PicturePool, snapshot: Snapshot, key: str) -> Picture | BrokenPicture:
-    """One kept picture, verified by a full decode of the very bytes that its sha256 names."""
+    """One kept picture, verified by a full decode of the very bytes that its sha256 names.
+
+    Raises:
+        MkgError: its decoding was killed, so that nobody knows.
+    """
     answer = snapshot.get(key)
     if answer is None or not answer.ok:
         return BrokenPicture(key, "not fetched")
     try:
         found, grey = pool.ask(answer.body)
+    except PictureKilledError as error:
+        raise MkgError(f"the picture {key}: {error}; run the same command again with more memory free") from None
     except PictureError as error:
         return BrokenPicture(key, str(error))
     digest = hashlib.sha256(answer.body).hexdigest()

@@ -44,6 +44,10 @@ class PictureMemoryError(PictureError):
     """A picture that needs more memory than this process may have."""
 
 
+class PictureKilledError(PictureError):
+    """A picture whose decoding was ended from outside, which may be no fault of its own: not to be remembered."""
+
+
 def decode_picture(data: bytes, name: str = "picture", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a whole picture to RGB, as the module's text says.
 

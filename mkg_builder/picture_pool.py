@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any, Self, TypeVar
 
 from mkg_builder.errors import MkgError
-from mkg_builder.picture import PictureError
+from mkg_builder.picture import PictureError, PictureKilledError
 from mkg_builder.picture_worker import READY, receive, send
 
 ENVIRONMENT = ("PATH", "PYTHON", "LD_", "DYLD_")
@@ -64,6 +64,7 @@ class PicturePool:
 
         Raises:
             PictureError: no whole picture, or one that costs more than the caps; the message is the reason.
+            PictureKilledError: somebody else killed two workers over it, as a system does that is short of memory.
             MkgError: a worker does not start at all.
         """
         worker = self._idle.get()
@@ -76,7 +77,7 @@ class PicturePool:
                 answer, payload = working.ask(body, longest_side)
         except _WorkerDiedError as death:
             worker = self._fresh(working)
-            raise PictureError(str(death)) from None
+            raise (PictureKilledError if isinstance(death, _KilledError) else PictureError)(str(death)) from None
         finally:
             self._idle.put(worker)
         if "reason" in answer:

@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import signal
@@ -8,10 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import MkgError
-from mkg_builder.picture import PictureError
+from mkg_builder.http import Client
+from mkg_builder.images import inspect
+from mkg_builder.picture import PictureError, PictureKilledError
 from mkg_builder.picture_pool import Caps, PicturePool
+from mkg_builder.picture_worker import READY
+from mkg_builder.snapshot import Snapshot
+from mkg_builder.source import Answer, Request
 from tests.hostile_pictures import HARMLESS, REFUSED, encoded, photo, png
+from tests.site import Site, answer
 
 PHOTO = encoded(photo(), "JPEG")
 
@@ -102,6 +110,38 @@ def test_a_picture_whose_worker_was_killed_by_somebody_else_is_asked_about_once_
     with PicturePool(1) as pool:
         os.kill(pid(pool), signal.SIGKILL)
         assert pool.ask(PHOTO)[0]["width"] == 120
+
+
+def killed_workers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """From now on a worker is killed as soon as it is asked; the file has a line for each."""
+    program, asked = folder / "python", folder / "asked"
+    program.write_text(
+        f"#!/bin/sh\nprintf '{json.dumps({**READY, 'bytes': 0})}\\n'; read q; echo >>{asked}; kill -9 $$\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return asked
+
+
+def test_a_picture_over_which_two_workers_were_killed_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, PicturePool(1) as pool:
+        asked = killed_workers(tmp_path, patch)
+        with pytest.raises(PictureKilledError, match="killed by the system"):
+            pool.ask(PHOTO)
+        assert len(asked.read_text().splitlines()) == 2
+        with Snapshot(tmp_path / "s").writing() as snapshot:
+            snapshot.put(Answer("kept", 200, PHOTO, "image/jpeg"))
+            with pytest.raises(MkgError, match="the picture kept: its decoding was killed"):
+                inspect(pool, snapshot, "kept")
+            client = Client(None, ["127.0.0.1:*"], {}, transport=Site({"/x": answer(PHOTO, Content_Type="image/jpeg")}))
+            context = SnapshotContext("s", Path(), snapshot, {}, client=client)
+            context.pictures = pool
+            wanted = Request("images:/x", "http://127.0.0.1:1/x", accept="image/")
+            assert (context.get(wanted).status, list(snapshot), len(context.failures)) == (0, ["kept"], 1)
+            patch.undo()
+            assert context.is_whole_picture(context.get(wanted))
 
 
 @pytest.mark.parametrize(
