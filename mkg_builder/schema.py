@@ -25,6 +25,7 @@ from mkg_builder.progress import watched
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
+_MANIFEST_HOLDS = {"name": str, "version": str, "marks": list, "content_sha256": str, "files": dict, "recipe": dict}
 CARD = "README.md"
 
 _text, _texts = pa.string(), pa.list_(pa.field("element", pa.string()))
@@ -137,7 +138,7 @@ def read_manifest(release: Path) -> dict[str, Any]:
     """The release's manifest.
 
     Raises:
-        ReleaseError: there is none, it is not JSON, or its format version is not ours.
+        ReleaseError: there is none, it is not JSON, its format version is not ours, or it lacks what every one has.
     """
     path = release / MANIFEST
     try:
@@ -149,6 +150,12 @@ def read_manifest(release: Path) -> dict[str, Any]:
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
     if version != FORMAT_VERSION:
         raise ReleaseError(f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}")
+    for name, kind in _MANIFEST_HOLDS.items():
+        if not isinstance(manifest.get(name), kind):
+            raise ReleaseError(f"{path}: no {name!r} as every manifest has it; build or download the release again")
+    for name, entry in manifest["files"].items():
+        if not isinstance(entry, dict) or not {"bytes", "sha256"} <= entry.keys():
+            raise ReleaseError(f"{path}: no bytes and sha256 of {name}; build or download the release again")
     return manifest  # type: ignore[no-any-return]
 
 

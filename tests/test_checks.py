@@ -124,3 +124,13 @@ def test_a_release_of_another_format_version(release: Path) -> None:
     (release / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
     with pytest.raises(schema.ReleaseError, match="format version 99, this program reads 2"):
         check_release(release)
+
+
+@pytest.mark.parametrize("lost", ["name", "version", "marks", "content_sha256", "files", "recipe"])
+def test_a_manifest_that_lacks_what_every_one_has(release: Path, lost: str) -> None:
+    manifest = schema.read_manifest(release)
+    for fault in ({}, {lost: None}, {"files": {"x": {"bytes": 1}}}):
+        rest = {name: value for name, value in manifest.items() if name != lost}
+        (release / "manifest.json").write_text(json.dumps({**rest, **fault}))
+        with pytest.raises(schema.ReleaseError, match=f"manifest.json: no ('{lost}'|bytes and sha256)"):
+            check_release(release)
