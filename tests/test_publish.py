@@ -419,14 +419,19 @@ def test_the_token_is_shown_nowhere_even_with_a_traceback(
 ) -> None:
     def tell_tale(line: str) -> None:
         if "repos/create" in line:
-            raise Refused(400, f"your token {TOKEN} is no good, nor is hf_anotherONE123456")
+            signed = "https://s3.example/a/b?X-Amz-Security-Token=canary-1&X-Amz-Signature=canary-2"
+            raise Refused(
+                400, f"your token {TOKEN} is no good, nor is hf_anotherONE123456, nor {signed}, nor /a?canary-3"
+            )
 
     hub.before = tell_tale
     code, output = typed(capsys, "publish", one, "--repo", "org/tiny", "--execute", "--debug")
-    assert (code, "your token hf_... is no good, nor is hf_..." in output) == (3, True)
+    said = "your token hf_... is no good, nor is hf_..., nor https://s3.example/a/b?... nor /a?..."
+    assert (code, said in output) == (3, True)
     assert "Traceback" in output
     assert TOKEN not in output
     assert "hf_anotherONE" not in output
+    assert "canary" not in output
 
 
 def test_the_command_is_a_dry_run_unless_told_to_execute(
