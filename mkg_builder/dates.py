@@ -53,7 +53,7 @@ _TIDY = tuple(
 )
 _LIFE = re.compile(r"(?:born|died|b|d) ")
 _DOUBT = re.compile(r"(?:probably|possibly|perhaps) ")
-_CIRCA = re.compile(r"(?:circa|approximately|approx|about|around|ca|c|ок|около) ?(?=[0-9a-z])")
+_CIRCA = re.compile(r"(?:circa|approximately|approx|about|around|ca|c(?![0-9]{1,2}\b)|ок|около) ?(?=[0-9a-z])")
 _BEFORE = re.compile(r"(?:before|until|by) (?P<first>.+)|(?P<second>.+?) (?:or|and) (?:before|earlier)")
 _AFTER = re.compile(r"(?:after|since) (?P<first>.+)|(?P<second>.+?) (?:or|and) (?:after|later)")
 _RANGE = re.compile(r"(?:(?:between|from) )?(.+?)(?: - | to | and | or |/)(.+)|([^-]+)-([^-]+)")
@@ -72,7 +72,8 @@ def parse_date(text: str) -> str | None:
 
     None for an empty text, a year of one or two figures without circa or era ("24-Jan-74"), a year of more than four,
     a day that does not exist, a time of activity ("fl.c. 750": neither a birth nor a death), "188?" (a decade or a
-    year). "1904-06" is June, as in EDTF; "1904-6" and "1904 - 06" are three years. EDTF is given back as it is.
+    year), "c17" (a year or the 17th century; "c. 17" is a year). "1904-06" is June, as in EDTF; "1904-6" and
+    "1904 - 06" are three years. EDTF is given back as it is.
     """
     bare = text.strip()
     return _parsed(bare) if len(bare) <= _LONGEST else None
