@@ -5,10 +5,13 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+from html.entities import html5
 
 _INVISIBLE = re.compile(r"[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 LAYERS = 8
 """A text in which entities are encoded more often is no name, and keeps them."""
+_ENTITY = re.compile(r"&(?:#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,7}|([A-Za-z][A-Za-z0-9]{0,31}));")
+"""Ends with a semicolon: browsers read `&copy=2` as an entity too, but in a name nobody means it so."""
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 
 
@@ -20,10 +23,14 @@ def normalise(text: str) -> str:
     """
     bare = decoded = _tidy(text)
     for _ in range(LAYERS):
-        previous, decoded = decoded, _tidy(html.unescape(decoded))
+        previous, decoded = decoded, _tidy(_ENTITY.sub(_decoded, decoded))
         if decoded == previous:
             return decoded
     return bare
+
+
+def _decoded(entity: re.Match[str]) -> str:
+    return html5.get(f"{entity[1]};", entity[0]) if entity[1] else html.unescape(entity[0])
 
 
 def _tidy(text: str) -> str:

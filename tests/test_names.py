@@ -37,7 +37,9 @@ LOOK_ALIKES = [
         ("e\u0301tude\u200b", "étude"),
         ("Mo\u200bnet", "Monet"), ("Mo\xadnet", "Monet"), ("e\u200d\u0301", "é"), ("tab\there", "tab here"),
         ("\u202eevil\x1b[31m", "evil [31m"), ("None", "None"), ("", ""), (" \u3000\u200b ", ""),
-        ("x" * 10_000, "x" * 10_000),
+        ("x" * 10_000, "x" * 10_000), ("R&eacute;n&#xE9; &amp; Co", "Réné & Co"), ("Art&notes", "Art&notes"),
+        ("?a=1&copy=2&#39", "?a=1&copy=2&#39"), ("&notit; &nosuch;", "&notit; &nosuch;"), ("&notin;", "∉"),
+        (f"&#{'9' * 9000};", f"&#{'9' * 9000};"),
     ],
 )  # fmt: skip
 def test_names_are_tidied(raw: str, tidy: str) -> None:
