@@ -392,6 +392,9 @@ def test_related_works_are_those_of_the_walk(kept: Snapshot) -> None:
 @pytest.mark.parametrize(
     ("name", "kept_as"),
     [("images/a/not_detected_235597.jpg!Large.jpg", "images:/images/a/not_detected_235597.jpg"),
+     ("images/a/help!.jpg", "images:/images/a/help!.jpg"), ("images/a/x.JPG!HalfHD.JPG", "images:/images/a/x.JPG"),
+     ("images/a/help!.jpg!PinterestSmall.jpg", "images:/images/a/help!.jpg"),
+     ("images/a/x.jpg", "images:/images/a/x.jpg"),
      ("Content/images/FRAME-600x480.jpg", None)],
 )  # fmt: skip
 def test_a_picture_that_is_named_like_none_is_one_and_the_placeholder_is_none(name: str, kept_as: str | None) -> None:

@@ -17,6 +17,9 @@ ImageSize = Literal["original", "HD", "Large", "HalfHD", "Blog", "Portrait", "Pi
 ARTISTS_AT_A_TIME = 50
 PLACEHOLDER = "FRAME-600x480"
 _HEX_ID = re.compile(r"[0-9a-fA-F]{24}")
+_SIZE_TOKEN = re.compile(
+    r"!(?:PinterestSmall|PinterestLarge|PortraitSmall|Portrait|Blog|Large|HalfHD|HD|Square|ArtistImage)\.\w{1,8}$"
+)
 _NO_SLUG = re.compile(r"[\s/\x00-\x1f\x7f\ufffe\uffff]|^$")
 
 
@@ -79,7 +82,7 @@ def image_address(record: Record) -> str | None:
     address = record.get("image")
     if not isinstance(address, str) or PLACEHOLDER in address:
         return None
-    bare = address.rpartition("!")[0] or address
+    bare = _SIZE_TOKEN.sub("", address)  # another `!` is the name's own
     try:
         parts = urllib.parse.urlsplit(bare)
     except ValueError:
