@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mkg_builder.graph import Dropped
 from mkg_builder.source import SourceContext
+from mkg_builder.sources.wikiart_requests import clean_slug
 from mkg_builder.sources.wikidata_batches import Batches, Row, number, qid
 from mkg_builder.sources.wikidata_dates import Moment, moment
 from mkg_builder.sources.wikidata_queries import FIRST_SIGNS, Question, any_labels, countries, crosswalk, labels
@@ -80,9 +81,9 @@ def ask_crosswalk(batches: Batches, context: SourceContext) -> Crosswalk:
     holders: dict[str, set[str]] = defaultdict(set)
     unreadable: set[tuple[str, str]] = set()
     for row in batches.rows(crosswalk(), FIRST_SIGNS):
-        item, slug = qid(row["item"]), row["slug"]
-        if item is None or not _SLUG.fullmatch(slug):
-            unreadable.add((row["item"], slug))
+        item, slug = qid(row["item"]), _slug_of(row["slug"])
+        if item is None or slug is None:
+            unreadable.add((row["item"], row["slug"]))
         else:
             holders[slug].add(item)
     for address, slug in sorted(unreadable):
@@ -94,6 +95,12 @@ def ask_crosswalk(batches: Batches, context: SourceContext) -> Crosswalk:
         for other in others:
             context.drop(Dropped(f"wikidata:{other}", "shared_identifier", f"{slug} is {first}'s"))
     return found
+
+
+def _slug_of(identifier: str) -> str | None:
+    """An identifier as the site has it in its own ids, in small letters, as all are there; None for what is none."""
+    slug = "/".join(clean_slug(part) or "" for part in identifier.split("/")).lower()
+    return slug if _SLUG.fullmatch(slug) else None
 
 
 def ask_facts(batches: Batches, question: Question, items: Iterable[str], dates: Iterable[str]) -> Facts:
