@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mkg_builder.align import align
-from mkg_builder.checks import expectation_findings
+from mkg_builder.checks import expectation_findings, name_findings
 from mkg_builder.clean import clean, drop_pictures, drop_unused
 from mkg_builder.decisions import decided, read_decisions, record, write_review
 from mkg_builder.errors import DataError, UpstreamError
@@ -129,7 +129,9 @@ def _findings(
         Finding("warning", "source", f"{name}: nobody reads {', '.join(sorted(fields))}")
         for name, fields in sorted(observations.leftovers.items())
     )
-    return (*found, *(Finding("warning", "source", note) for note in observations.notes), *unread)
+    notes = (Finding("warning", "source", note) for note in observations.notes)
+    names = name_findings((entity.type, entity.label) for entity in graph.entities.values())
+    return (*found, *notes, *unread, *names)
 
 
 def _require_triples(graph: KnowledgeGraph, entities: int, read: int, gone: Mapping[str, int]) -> None:

@@ -1,7 +1,7 @@
 """Checks of a release: that it is whole, that it keeps its format's promises, that nothing leaks, what was expected."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mkg_builder.findings import Finding, Level, summed_up
 from mkg_builder.graph import SPLITS
 from mkg_builder.knowledge_graph import misnamed, problems, relations_of
 from mkg_builder.leaks import Evidence, find_leaks
+from mkg_builder.names import look_alikes, mixed_scripts
 from mkg_builder.recipe import Bounds, Recipe
 from mkg_builder.strict import validate
 from mkg_builder.triples import Triples
@@ -45,6 +46,23 @@ def _misses(what: str, expected: Mapping[str, Bounds], counts: Mapping[str, int]
             yield f"{name}: {count:,} {what}, at most {bounds.max:,} expected"
 
 
+def name_findings(named: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    """Names whose letters deceive people: for them to look at, and never merged.
+
+    Args:
+        named: the type and the label of each entity.
+    """
+    labels: dict[str, set[str]] = defaultdict(set)
+    for kind, label in named:
+        labels[kind].add(label)
+    mixed = [f"{kind}: {name!a} mixes two alphabets in a word" for kind, names in sorted(labels.items())
+             for name in sorted(filter(mixed_scripts, names))]  # fmt: skip
+    alike = [f"{kind}: {' looks like '.join(map(ascii, names))}" for kind, known in sorted(labels.items())
+             for names in look_alikes(known)]  # fmt: skip
+    yield from summed_up("warning", "names", mixed)
+    yield from summed_up("warning", "names", alike)
+
+
 def check_release(release: Path) -> list[Finding]:
     """Everything that is wrong with a release folder; empty when it is whole, sound and free of leaks.
 
@@ -67,6 +85,7 @@ def check_release(release: Path) -> list[Finding]:
         *_invariants(recipe, types, triples),
         *_pictures(evidence),
         *find_leaks(evidence),
+        *name_findings((row["type"], row["label"]) for row in evidence.entities.values()),
         *expectation_findings(recipe, Counter(types.values()), triples.count(), sizes, not manifest["marks"]),
     ]
 

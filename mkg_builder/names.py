@@ -58,6 +58,8 @@ def label_key(text: str) -> str:
 
 
 def _words(name: str) -> list[str]:
+    if name.isascii() and "&" not in name:  # nothing to decode, compose or take off; most names are so
+        return re.findall(r"\w+", name.lower().replace("_", " "))
     bare = unicodedata.normalize("NFKD", normalise(name)).casefold()
     letters = "".join(c for c in bare if not unicodedata.combining(c))
     return re.findall(r"\w+", letters.replace("_", " "))
@@ -70,11 +72,18 @@ _TWINS = str.maketrans(
 """Letters of Cyrillic, then of Greek and Turkish, that most typefaces draw like a Latin one."""
 
 
+def _plain(name: str) -> bool:
+    """Whether a name holds no letter that is not Latin, nor the dotless i: most are seen to at a glance."""
+    return max(name, default="") < "\u0370" and "ı" not in name and "&" not in name  # what is encoded counts too
+
+
 def mixed_scripts(text: str) -> bool:
     """Whether a word of the name is written in letters of more than one of Latin, Cyrillic and Greek.
 
     No honest word is: a letter was mistyped, or put there to deceive.
     """
+    if _plain(text):
+        return False
     return any(len({_script(c) for c in word} - {""}) > 1 for word in re.findall(r"[^\W\d_]+", normalise(text)))
 
 
@@ -84,18 +93,23 @@ def _script(character: str) -> str:
     return script if script in ("LATIN", "CYRILLIC", "GREEK") else ""
 
 
-def looks_like(a: str, b: str) -> bool:
-    """Whether two names that are not one (their keys differ) are drawn alike."""
-    return label_key(a) != label_key(b) and _drawn(a) == _drawn(b)
-
-
 def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
     """The groups of names drawn alike whose keys differ: to be reported to people, never merged."""
+    names = set(names)
+    foreign = {_drawn(name) for name in names if _has_twins(name)}  # of each group one name at least has such a letter
     groups: dict[str, set[str]] = {}
-    for name in names:
-        groups.setdefault(_drawn(name), set()).add(name)
+    for name in names if foreign else ():
+        if (drawn := _drawn(name)) in foreign:
+            groups.setdefault(drawn, set()).add(name)
     return sorted(tuple(sorted(group)) for group in groups.values() if len({label_key(name) for name in group}) > 1)
 
 
+def _has_twins(name: str) -> bool:
+    if _plain(name):
+        return False
+    tidy = normalise(name)
+    return tidy != tidy.translate(_TWINS)
+
+
 def _drawn(name: str) -> str:
-    return label_key(normalise(name).translate(_TWINS))
+    return label_key(name if _plain(name) else normalise(name).translate(_TWINS))

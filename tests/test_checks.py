@@ -11,8 +11,10 @@ from mkg_builder import schema
 from mkg_builder.build import Job, build
 from mkg_builder.checks import check_release
 from mkg_builder.findings import Finding
+from mkg_builder.graph import Entity, Triple
+from mkg_builder.source import SourceContext
 from tests.planting import Row, rewrite, rows
-from tests.tiny_recipe import write_recipe
+from tests.tiny_recipe import Works, write_recipe
 
 
 @pytest.fixture
@@ -112,6 +114,27 @@ def test_tables_that_disagree_about_a_picture(release: Path, table: str, change:
     changed = [row | (change or {}) if row["id"] == "artwork:w01" else row for row in known]
     rewrite(release, table, "full", [row for row in changed if change or row["id"] != "artwork:w01"])
     assert found(release) == {("error", "pictures")}
+
+
+class LookAlikes(Works):
+    """Ann has a namesake whose first letter is Cyrillic, and a pupil whose name has one within."""
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        yield from super().read(context)
+        for name, label in (("ann-2", "\u0410nn"), ("mrkvicka", "Ivan Mrkvi\u0441ka"), ("repin", "Репин")):
+            yield Entity(f"artist:{name}", "artist", label, sources=(context.name,))
+            yield Triple(f"artist:{name}", "isPupilOf", "artist:ann", context.name)
+
+
+def test_names_whose_letters_deceive_are_told_and_not_merged(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, sources={"works": {"use": "tests.test_checks:LookAlikes"}})
+    report = build(Job(str(recipe), tmp_path / "w"))
+    warnings = [
+        Finding("warning", "names", r"artist: 'Ivan Mrkvi\u0441ka' mixes two alphabets in a word (and 1 more)"),
+        Finding("warning", "names", r"artist: 'Ann' looks like '\u0410nn'"),
+    ]
+    assert list(report.findings) == check_release(report.release) == warnings
+    assert {"artist:ann", "artist:ann-2"} <= {row["id"] for row in rows(report.release, "entities", "full")}
 
 
 def test_a_release_without_a_manifest_says_what_to_type(tmp_path: Path) -> None:

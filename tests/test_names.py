@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mkg_builder.names import label_key, look_alikes, looks_like, mixed_scripts, normalise, slug
+from mkg_builder.names import label_key, look_alikes, mixed_scripts, normalise, slug
 
 ONE_NAME = [
     ("Andr\u00e9 Lhote", "Andre\u0301 Lhote"),  # NFC, NFD
@@ -27,6 +27,10 @@ LOOK_ALIKES = [
     ("Edvard Munch", "Εdvard Munch"),  # Greek Epsilon
 ]
 """Names that differ in letters of another script which are drawn alike."""
+
+
+def looks_like(one: str, other: str) -> bool:
+    return look_alikes([one, other]) != []
 
 
 @pytest.mark.parametrize(
@@ -76,6 +80,11 @@ def test_two_names_have_two_keys(one: str, other: str) -> None:
     assert looks_like(one, other) == ((one, other) in LOOK_ALIKES)
 
 
+@given(st.text(st.characters(codec="ascii")).filter(lambda text: "&" not in text))
+def test_the_key_of_a_plain_name_is_what_it_is_beside_an_accent(text: str) -> None:
+    assert label_key(f"é {text}") == f"e {label_key(text)}".strip()
+
+
 @given(st.text().filter(lambda text: "&" not in text))
 def test_the_key_of_a_key_is_itself(text: str) -> None:
     assert label_key(label_key(text)) == label_key(text)
@@ -107,3 +116,10 @@ def test_any_names_can_be_compared_in_any_order(names: list[str]) -> None:
     assert look_alikes(names) == look_alikes(reversed(names))
     assert all(looks_like(group[0], other) or label_key(group[0]) == label_key(other)
                for group in look_alikes(names) for other in group)  # fmt: skip
+
+
+@given(st.lists(st.text(st.sampled_from("aAcoCО\u0430\u0410\u0441\u0421\u03bf\u0131i é;&#1072"), max_size=4)))
+def test_every_two_names_that_look_alike_are_listed(names: list[str]) -> None:
+    groups = look_alikes(names)
+    found = {(one, other) for group in groups for one in group for other in group if label_key(one) != label_key(other)}
+    assert found == {(one, other) for one in names for other in names if looks_like(one, other)}
