@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from mkg_builder.graph import Dropped, Entity, Literal, Triple
 from mkg_builder.triples import Mask, Triples
 
@@ -54,8 +52,3 @@ class Facts:
             entities={name: entity for name, entity in self.entities.items() if name not in doomed},
             dropped=self.dropped + losses,
         )
-
-    def kinds(self) -> Mapping[str, Mask]:
-        """Type -> which ids of the triples have it."""
-        types = np.array([self.entities[i].type if i in self.entities else "" for i in self.triples.ids], object)
-        return {kind: types == kind for kind in set(types.tolist())}

@@ -48,9 +48,9 @@ class BrokenPicture:
     reason: str
 
 
-def inspect_all(snapshot: Snapshot, keys: Iterable[str], workers: int = 2) -> Iterator[Picture | BrokenPicture]:
+def inspect_all(snapshot: Snapshot, keys: Iterable[str]) -> Iterator[Picture | BrokenPicture]:
     """Every kept picture, verified by a full decode in processes of their own; in the order of the keys."""
-    with PicturePool(workers) as pool:
+    with PicturePool() as pool:
         yield from pool.map(partial(inspect, pool, snapshot), keys)
 
 
@@ -80,7 +80,7 @@ def _phash(grey: bytes) -> str | None:
 
 
 def stored_pictures(
-    snapshot: Snapshot, pictures: Iterable[Picture], longest_side: int | None = None, workers: int = 2
+    snapshot: Snapshot, pictures: Iterable[Picture], longest_side: int | None = None
 ) -> Generator[tuple[Picture, bytes]]:
     """The pictures as a release holds them, in their order, each with its description.
 
@@ -93,7 +93,7 @@ def stored_pictures(
     if longest_side is None:
         yield from ((picture, _original(snapshot, picture)) for picture in pictures)
         return
-    with PicturePool(workers) as pool:
+    with PicturePool() as pool:
         yield from pool.map(partial(_resized, pool, snapshot, longest_side), pictures)
 
 

@@ -48,13 +48,12 @@ class PictureKilledError(PictureError):
     """A picture whose decoding was ended from outside, which may be no fault of its own: not to be remembered."""
 
 
-def decode_picture(data: bytes, name: str = "picture", max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_picture(data: bytes, name: str = "picture") -> Image.Image:
     """Decode a whole picture to RGB, as the module's text says.
 
     Args:
         data: the file's bytes.
         name: what to call it in an error.
-        max_pixels: refuse larger pictures by their header, before decoding.
 
     Raises:
         PictureError: not one of `FORMATS`, too many pixels, cut short, or not decodable to its end.
@@ -66,7 +65,7 @@ def decode_picture(data: bytes, name: str = "picture", max_pixels: int = MAX_PIX
         raise PictureError(f"{name}: truncated, the end of the {kind} file is missing")
     try:
         picture = Image.open(io.BytesIO(data), formats=(kind,))
-        _require_moderate(picture, len(data), max_pixels)
+        _require_moderate(picture, len(data))
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
         return _flatten(picture)
@@ -150,11 +149,11 @@ def _colour_table(flags: int) -> int:
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _require_moderate(picture: Image.Image, size: int, max_pixels: int) -> None:
+def _require_moderate(picture: Image.Image, size: int) -> None:
     """Refuse by the header what would cost too much to decode."""
     width, height = picture.size
-    if width * height > max_pixels:
-        raise PictureError(f"{width} x {height} pixels, more than {max_pixels:,}")
+    if width * height > MAX_PIXELS:
+        raise PictureError(f"{width} x {height} pixels, more than {MAX_PIXELS:,}")
     if width * height > max(BOMB_PIXELS, size * BOMB_RATIO):
         raise PictureError(f"{width} x {height} pixels in {size:,} bytes, a decompression bomb")
     exif = max(len(picture.info.get("exif", b"")), len(picture.info.get("Raw profile type exif", "")) // 2)

@@ -220,9 +220,9 @@ def iter_batches(
             yield from parquet.iter_batches(batch_size=rows, columns=columns or TABLES[table].columns.names)
 
 
-def iter_pictures(release: Path, batch_rows: int = 64) -> Iterator[tuple[str, bytes]]:
+def iter_pictures(release: Path) -> Iterator[tuple[str, bytes]]:
     """Entity id and picture bytes of every artwork that has a picture, in bounded memory."""
-    for batch in iter_batches(release, "artworks", columns=["id", "image"], rows=batch_rows):
+    for batch in iter_batches(release, "artworks", columns=["id", "image"], rows=64):
         for entity, image in zip(batch["id"].to_pylist(), batch["image"].to_pylist(), strict=True):
             if image is not None:
                 yield entity, image["bytes"]

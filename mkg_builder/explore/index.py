@@ -97,9 +97,9 @@ class Index:
         )  # fmt: skip
         return list({row["id"]: row for row in (*exact, *found)}.values())[:limit]
 
-    def of_type(self, kind: str, limit: int, start: int = 0) -> list[dict[str, Any]]:
+    def of_type(self, kind: str, limit: int) -> list[dict[str, Any]]:
         """The entities of a type, those with most facts first."""
-        return self._rows(f"{_HIT} WHERE type = ? ORDER BY n LIMIT ? OFFSET ?", kind, limit, start)
+        return self._rows(f"{_HIT} WHERE type = ? ORDER BY n LIMIT ?", kind, limit)
 
     def entity(self, name: str) -> dict[str, Any]:
         """All that the release says of an entity itself.

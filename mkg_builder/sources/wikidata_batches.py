@@ -19,7 +19,6 @@ SKOLEM = "http://www.wikidata.org/.well-known/genid/"
 UNKNOWN = "unknown value"
 """What a row says where the statement is that there is a value, but nobody knows it."""
 
-TOO_EXPENSIVE = 504
 AT_A_TIME = 4
 """So many batches are asked before the halves of those among them that were too expensive."""
 MEDIA_TYPE = "application/sparql-results+json"
@@ -61,7 +60,7 @@ class Batches:
             for batch, answer in zip(some, answers, strict=True):
                 if answer.ok:
                     yield from self._read(question, answer)
-                elif len(batch) > 1 and (answer.status == TOO_EXPENSIVE or not self._asking):
+                elif len(batch) > 1 and (answer.too_expensive or not self._asking):
                     halves += _halves(batch)
                     continue
                 elif not self._asking:
