@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import jinja2
 import yaml
 
 from mkg_builder import schema
+from mkg_builder.clock import day
 from mkg_builder.graph import SPLITS
 from mkg_builder.markdown import cell, code
 from mkg_builder.recipe import Recipe
@@ -100,8 +100,3 @@ def front_matter(recipe: Recipe, triples: int, filled: Mapping[str, Sequence[str
     }
     present = {name: value for name, value in fields.items() if value is not None}
     return yaml.safe_dump(present, sort_keys=False, allow_unicode=True, width=100)
-
-
-def day(time: int) -> str:
-    """The date of a moment, in UTC."""
-    return datetime.fromtimestamp(time, UTC).date().isoformat()

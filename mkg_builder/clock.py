@@ -1,7 +1,8 @@
-"""Time as the network code sees it: one object, so that a test can give a clock of its own."""
+"""Time as the network code sees it, one object, so that a test can give a clock of its own; dates for people."""
 
 import threading
 import time
+from datetime import UTC, datetime
 
 from mkg_builder.errors import UpstreamError
 
@@ -32,3 +33,8 @@ class Clock:
     def stop(self) -> None:
         """Wake every sleeper, for good."""
         self._stopped.set()
+
+
+def day(time: int) -> str:
+    """The date of a moment, in UTC."""
+    return datetime.fromtimestamp(time, UTC).date().isoformat()

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from mkg_builder import schema
-from mkg_builder.card import day
+from mkg_builder.clock import day
 
 CROISSANT = "croissant.json"
 PARQUET = "application/x-parquet"

@@ -5,13 +5,13 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
+from mkg_builder.clock import day
 from mkg_builder.terminal import visible
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -85,11 +85,6 @@ def rows(
 ) -> list[tuple[tuple[str, ...], Sequence[int], int]]:
     """The rows of a pivot for a heat map, with so many of their names."""
     return [((name, part)[:names], cells, total) for name, part, cells, total in pivoted]
-
-
-def day(time: int) -> str:
-    """The date of a moment, in UTC."""
-    return datetime.fromtimestamp(time, UTC).date().isoformat()
 
 
 def data_url(jpeg: bytes) -> str:

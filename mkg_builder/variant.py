@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mkg_builder import schema
 from mkg_builder.croissant import CROISSANT, croissant_text
-from mkg_builder.durable import file_sha256
+from mkg_builder.durable import file_entry
 from mkg_builder.shards import parquet_writer
 
 PICTURES = "artworks"
@@ -49,16 +48,13 @@ def write_without_pictures(release: Path, folder: Path, whole: str | None = None
         else:
             shutil.copyfile(release / name, folder / name)
     names = set(manifest["files"]) - {CROISSANT}
-    manifest |= {"files": {name: _entry(folder / name) for name in sorted(names)}, "without_pictures": {"whole": whole}}
+    files = {name: file_entry(folder / name) for name in sorted(names)}
+    manifest |= {"files": files, "without_pictures": {"whole": whole}}
     (folder / CROISSANT).write_text(croissant_text(manifest), encoding="utf-8")
-    manifest["files"][CROISSANT] = _entry(folder / CROISSANT)
+    manifest["files"][CROISSANT] = file_entry(folder / CROISSANT)
     text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (folder / schema.MANIFEST).write_text(text, encoding="utf-8")
     return manifest
-
-
-def _entry(path: Path) -> Mapping[str, object]:
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def _blank_pictures(source: Path, target: Path) -> None:

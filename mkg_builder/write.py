@@ -20,7 +20,7 @@ from mkg_builder.card import Contents, render_card
 from mkg_builder.compare import newest_release, require_bump
 from mkg_builder.content import release_content_sha256
 from mkg_builder.croissant import CROISSANT, croissant_text
-from mkg_builder.durable import file_sha256, naming, sync_folder, sync_tree
+from mkg_builder.durable import file_entry, naming, sync_folder, sync_tree
 from mkg_builder.errors import DataError
 from mkg_builder.graph import SPLITS, Entity
 from mkg_builder.images import BrokenPicture, Picture, stored_pictures
@@ -140,7 +140,7 @@ def _write_into(folder: Path, draft: Draft) -> dict[str, Any]:
     manifest = _manifest(folder, draft)
     described = folder / CROISSANT
     described.write_text(croissant_text(manifest), encoding="utf-8")
-    manifest["files"][CROISSANT] = _listed(described)
+    manifest["files"][CROISSANT] = file_entry(described)
     text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (folder / schema.MANIFEST).write_text(text, encoding="utf-8")
     return manifest
@@ -233,10 +233,6 @@ def _artwork_row(
     return row
 
 
-def _listed(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-
-
 def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
@@ -245,7 +241,7 @@ def _manifest(folder: Path, draft: Draft) -> dict[str, Any]:
         "version": draft.version,
         "marks": list(draft.marks),
         "content_sha256": release_content_sha256(folder),
-        "files": {path.relative_to(folder).as_posix(): _listed(path) for path in files},
+        "files": {path.relative_to(folder).as_posix(): file_entry(path) for path in files},
         "recipe": canonical(draft.recipe),
         "snapshot": draft.snapshot.describe(),
         "triples": dict(draft.account),
