@@ -57,12 +57,30 @@ def label_key(text: str) -> str:
     return " ".join(_words(text))
 
 
+_ACCENTS = re.compile(
+    "["
+    "\u0300-\u036f\u1ab0-\u1abd\u1abf-\u1aff\u1dc0-\u1dff\u20d0-\u20dc\u20e1\u20e5-\u20f0\ufe20-\ufe2f"  # Latin, Greek
+    "\u0483-\u0487\u2de0-\u2dff\ua66f\ua674-\ua67d\ua69e\ua69f"  # Cyrillic
+    "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u0652\u0670"  # Hebrew, Arabic: mostly not written
+    "\u180b-\u180d\u180f\U000e0100-\U000e01ef"  # which shape of a letter is meant
+    "]"
+)
+"""The marks that one may leave out. Others tell words apart: the vowels of Thai and Hindi, ga from ka in Japanese."""
+
+
 def _words(name: str) -> list[str]:
     if name.isascii() and "&" not in name:  # nothing to decode, compose or take off; most names are so
         return re.findall(r"\w+", name.lower().replace("_", " "))
     bare = unicodedata.normalize("NFKD", normalise(name)).casefold()
-    letters = "".join(c for c in bare if not unicodedata.combining(c))
-    return re.findall(r"\w+", letters.replace("_", " "))
+    letters = unicodedata.normalize("NFC", _ACCENTS.sub("", bare)).replace("_", " ")
+    words = "".join(map(_letter, letters)).split()
+    return [word for word in words if any(map(str.isalnum, word))]  # a mark alone is none
+
+
+@lru_cache(maxsize=4096)
+def _letter(character: str) -> str:
+    """What stands for a character in a word: itself, or a blank where it parts two."""
+    return character if character.isalnum() or unicodedata.category(character) in ("Mn", "Mc") else " "
 
 
 _TWINS = str.maketrans(

@@ -1,3 +1,6 @@
+import re
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +19,18 @@ ONE_NAME = [
     ("Istanbul", "\u0130stanbul"),  # Turkish
     ("Strasse", "Straße"),
     ("d'Orsay", "d&#39;Orsay"),
+    ("ガラス", "ｶﾞﾗｽ"),  # of half the width
+    ("김환기", "\u1100\u1175\u11b7\u1112\u116a\u11ab\u1100\u1175"),  # syllables in their letters
+    ("משה", "מֹשֶׁה"),  # points
+    ("محمد", "مُحَمَّد"),  # vowels
     ("a" * 10_000, "A" * 10_000),
 ]
 """Two spellings of one name each."""
+
+TOLD_APART_BY_A_MARK = [
+    ("กิน", "กัน"), ("はら", "ばら"), ("ガラス", "カラス"), ("राम", "रीम"), ("रीम", "रूम"), ("কি", "কী"), ("บ้าน", "บาน"),
+]  # fmt: skip
+"""Two words each, of Thai, Japanese, Hindi and Bengali."""
 
 LOOK_ALIKES = [
     ("Claude Monet", "Сlaude Monet"),  # Cyrillic Es
@@ -64,6 +76,21 @@ def test_tidying_twice_changes_nothing_unless_it_decodes_more(text: str) -> None
 def test_slugs(name: str, expected: str) -> None:
     assert slug(name) == expected
     assert slug(expected) == expected
+
+
+@pytest.mark.parametrize(("one", "other"), TOLD_APART_BY_A_MARK)
+def test_names_that_differ_in_a_mark_that_is_as_much_as_a_letter_are_two_and_ids_keep_it(one: str, other: str) -> None:
+    assert label_key(one) != label_key(other)
+    assert (slug(one), slug(other)) == (one, other)
+
+
+def test_in_latin_greek_and_cyrillic_every_mark_is_left_out() -> None:
+    scripts = ("LATIN", "GREEK", "CYRILLIC", "COMBINING CYRILLIC")
+    characters = [c for c in map(chr, range(0xE000)) if unicodedata.name(c, "").startswith(scripts)]
+    for name in [f"a{c}b" for c in (*characters, *map(chr, range(0x300, 0x34F)), "\u20dd", "\u1dc4", "\ufe20")]:
+        bare = unicodedata.normalize("NFKD", name).casefold()
+        letters = "".join(c for c in bare if not unicodedata.combining(c))
+        assert slug(name) == "-".join(re.findall(r"\w+", letters)), name
 
 
 @pytest.mark.parametrize(("one", "other"), ONE_NAME)
