@@ -25,7 +25,7 @@ from mkg_builder.schema import MANIFEST, read_manifest
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Observations, Progress, Vectors
 from mkg_builder.split import sides_of, split_facts
-from mkg_builder.statements import accepted
+from mkg_builder.statements import Namesakes, accepted
 from mkg_builder.triples import Triples, TriplesBuilder
 from mkg_builder.twins import by_picture
 from mkg_builder.workshop import Job, Workshop
@@ -170,7 +170,7 @@ def _fetch(workshop: Workshop) -> FetchReport:
 def _read(workshop: Workshop) -> tuple[Facts, Observations]:
     """Every entity and triple of every source, accounts of one entity merged."""
     entities: dict[str, Entity] = {}
-    triples, literals, seen = TriplesBuilder(), list[Literal](), Observations()
+    triples, literals, seen, namesakes = TriplesBuilder(), list[Literal](), Observations(), Namesakes()
     for name, source in workshop.sources.items():
         context = workshop.context(name, online=False)
         for statement in accepted(source.read(context), name):
@@ -180,12 +180,14 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
                 known = entities.setdefault(statement.id, statement)
                 if known is not statement and known != statement:
                     entities[statement.id] = known.merged(statement)
+                    namesakes.meet(known, statement)
             else:
                 literals.append(statement)
         seen.dropped += context.observations.dropped
         for source_name, fields in context.observations.leftovers.items():
             seen.leftovers.setdefault(source_name, set()).update(fields)
         seen.notes += [f"{name}: {note}" for note in (*context.observations.notes, *context.gaps())]
+    seen.notes += namesakes.notes()
     if not len(workshop.snapshot):
         raise DataError(
             f"{workshop.snapshot.folder}: nothing was fetched yet: "

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from mkg_builder.errors import DataError
 from mkg_builder.graph import SPLITS, Entity, Literal, Statement, Triple, entity_type
+from mkg_builder.names import normalise, slug
 
 SHOWN = 100
 """So many signs of what is no statement are shown to find it by."""
@@ -34,6 +35,25 @@ def accepted(said: Iterable[object], source: str) -> Iterator[Statement]:
         elif fault := _no_text(thing, "entity", "name", "value", "source"):
             raise DataError(f"source {source!r} yielded {_shown(thing)}: {fault}")
         yield thing
+
+
+class Namesakes:
+    """Names of one build that differ and yet make one id, as `C++` and `C#` do, so that two things become one."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[tuple[str, str], str] = {}
+
+    def meet(self, known: Entity, other: Entity) -> None:
+        """Compare two accounts of one id; other names that its sources know it by are none of our business."""
+        if known.label != other.label and slug(known.label) == slug(other.label):
+            one, another = (normalise(label).casefold() for label in (known.label, other.label))
+            if one != another:
+                self._pairs.setdefault((other.id, another), f"{known.label!r} and {other.label!r} are both {other.id}")
+
+    def notes(self) -> list[str]:
+        """How many names there are whose id another one has, and which came first."""
+        first = next(iter(self._pairs.values()), "")
+        return [f"{len(self._pairs):,} names make the id of another, the first: {first}"] if first else []
 
 
 def _fault_of_triple(triple: Triple) -> str:

@@ -539,6 +539,15 @@ def test_a_relation_and_a_type_of_ones_own_need_only_be_declared(tmp_path: Path)
     assert manifest["triples"]["kept"] == 160
 
 
+def test_names_that_differ_and_make_one_id_are_counted_in_a_note(tmp_path: Path) -> None:
+    names = {"C++": "C#", "Op Art": "op  art", "Café": "Cafe"}  # of which two differ
+    lookup = {f"Painter {n}": name for n, name in enumerate(names)}
+    other = {f"Painter {n}": name for n, name in enumerate(names.values())}
+    facts = [{"relation": "hasStyle", "column": "artist", "type": "style", "lookup": each} for each in (lookup, other)]
+    found = [finding.message for finding in built(tmp_path, *facts, table={"ignore": ["donor"]}).findings]
+    assert found == ["2 names make the id of another, the first: 'C++' and 'C#' are both style:c"]
+
+
 def test_what_the_recipe_expects_is_expected_of_tables(tmp_path: Path) -> None:
     with pytest.raises(ExpectationError, match="hasStyle"):
         built(tmp_path, expectations={"relations": {"hasStyle": {"min": 41}}})

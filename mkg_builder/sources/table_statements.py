@@ -18,7 +18,7 @@ SIGNATURE = 100
 
 @dataclass
 class Told:
-    """What was told so far: the label of each thing by table and id, and every attribute.
+    """What was told so far: the label of each thing by table and id, and every attribute by id and label.
 
     Attributes:
         passed_over: the ids of rows that `only` leaves out of the tables that tell of things.
@@ -29,7 +29,7 @@ class Told:
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     passed_over: set[str] = field(default_factory=set)
     left_out: Counter[str] = field(default_factory=Counter)
-    attributes: set[str] = field(default_factory=set)
+    attributes: set[tuple[str, str]] = field(default_factory=set)
 
     def label(self, kind: str, thing: str) -> str | None:
         """What a thing of a type is called in the first table that tells of it."""
@@ -123,8 +123,8 @@ class Scribe:
                         Dropped(f"{thing} {fact.relation} {value.raw[:SIGNATURE]}", "unreadable_value", why)
                     )
                     continue
-                if tail.id not in told.attributes and fact.table is None:
-                    told.attributes.add(tail.id)
+                if fact.table is None and (tail.id, tail.label) not in told.attributes:
+                    told.attributes.add((tail.id, tail.label))  # another label of one id is to be seen too
                     yield tail
                 yield Triple(thing, fact.relation, tail.id, self.context.name)
                 if fact.parse != "text" and value.raw != value.text:
