@@ -1,5 +1,6 @@
 """Statements as sources yield them, each looked at once, so that what is none is told with the name of its source."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from mkg_builder.errors import DataError
@@ -9,6 +10,8 @@ from mkg_builder.names import normalise, slug
 SHOWN = 100
 """So many signs of what is no statement are shown to find it by."""
 _ALLOWED = "read() must yield an Entity, a Triple or a Literal at a time"
+_TEXT = "a str of whole characters"
+_HALF = re.compile("[\ud800-\udfff]")
 _SIDES = (None, *SPLITS)
 
 
@@ -68,18 +71,25 @@ def _fault_of_entity(entity: Entity) -> str | None:
     if entity_type(entity.id) != entity.type:
         return f"its type is {entity.type!r}, so its id must begin with {entity.type + ':'!r}"
     for name in ("text", "image"):
-        if not isinstance(value := getattr(entity, name), str | None):
-            return f"its {name} is {_shown(value)}; it must be a str, or None where there is none"
+        if (value := getattr(entity, name)) is not None and not _is_text(value):
+            return f"its {name} is {_shown(value)}; it must be {_TEXT}, or None where there is none"
     for name in ("same_as", "sources", "aliases"):
         value = getattr(entity, name)
-        if not isinstance(value, tuple | list) or not all(isinstance(part, str) for part in value):
-            return f"its {name} is {_shown(value)}; it must be a tuple of str"
+        if not isinstance(value, tuple | list) or not all(map(_is_text, value)):
+            return f"its {name} is {_shown(value)}; it must be a tuple, each part {_TEXT}"
     return None
 
 
 def _no_text(thing: object, *names: str) -> str | None:
-    wrong = ((name, value) for name in names if not isinstance(value := getattr(thing, name), str))
-    return next((f"its {name} is {_shown(value)}; it must be a str" for name, value in wrong), None)
+    wrong = ((name, value) for name in names if not _is_text(value := getattr(thing, name)))
+    return next((f"its {name} is {_shown(value)}; it must be {_TEXT}" for name, value in wrong), None)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a file can hold it: half of a pair of surrogates, which JSON can spell, is no character."""
+    if not isinstance(value, str):
+        return False
+    return value.isascii() or _HALF.search(value) is None
 
 
 def _shown(thing: object) -> str:

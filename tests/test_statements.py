@@ -32,15 +32,18 @@ def test_what_is_well_formed_comes_as_it_is() -> None:
         (Entity("work:1", "artwork", "A"), "'work:1': its type is 'artwork', so its id must begin with 'artwork:'"),
         (Entity("artwork:x", "artist", "X"), "'artwork:x': its type is 'artist', so its id must begin with 'artist:'"),
         (Entity("x", "artwork", "X"), "'x': its type is 'artwork', so its id must begin with 'artwork:'"),
-        (Entity(5, "artwork", "X"), "5: its id is 5; it must be a str"),  # type: ignore[arg-type]
-        (Entity("artwork:x", "artwork", None), "its label is None; it must be a str"),  # type: ignore[arg-type]
+        (Entity(5, "artwork", "X"), "5: its id is 5; it must be a str of whole characters"),  # type: ignore[arg-type]
+        (Entity("artwork:x", "artwork", None), "its label is None; it must be a str of whole characters"),  # type: ignore[arg-type]
+        (Entity("artwork:x", "artwork", "X\ud800"), "its label is 'X\\ud800'; it must be a str of whole characters"),
+        (Entity("artwork:x", "artwork", "X", text="\udfff"), "its text is '\\udfff'; it must be a str of whole"),
+        (Literal("a:b", "title", "\ud800", "s"), "its value is '\\ud800'; it must be a str of whole characters"),
         (Entity("artwork:x", "artwork", "X", image=b"JPEG"), "its image is b'JPEG'"),  # type: ignore[arg-type]
         (Entity("artwork:x", "artwork", "X", sources="s"), "its sources is 's'"),  # type: ignore[arg-type]
         (Entity("artwork:x", "artwork", "X", aliases=(1,)), "its aliases is (1,)"),  # type: ignore[arg-type]
-        (Triple("a:b", "by", "c:d", None), "its source is None; it must be a str"),  # type: ignore[arg-type]
-        (Triple("a:b", "by", 7, "s"), "its tail is 7; it must be a str"),  # type: ignore[arg-type]
+        (Triple("a:b", "by", "c:d", None), "its source is None; it must be a str of whole characters"),  # type: ignore[arg-type]
+        (Triple("a:b", "by", 7, "s"), "its tail is 7; it must be a str of whole characters"),  # type: ignore[arg-type]
         (Triple("a:b", "by", "c:d", "s", "dev"), "its split is 'dev'; it must be one of None, 'train', 'validation'"),
-        (Literal("a:b", "year", 1850, "s"), "its value is 1850; it must be a str"),  # type: ignore[arg-type]
+        (Literal("a:b", "year", 1850, "s"), "its value is 1850; it must be a str of whole characters"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
 def test_anything_else_is_told_in_one_line_with_its_source(thing: object, said: str) -> None:
