@@ -225,6 +225,26 @@ def test_two_rows_of_one_id_are_one_thing_and_a_second_name_is_listed(tmp_path: 
     assert dropped(reading) == [("artwork:museum/1", "repeated_id", "works: another row calls it 'Dusk'")]
 
 
+def test_a_second_text_or_picture_is_listed_whichever_table_it_stands_in(tmp_path: Path) -> None:
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(jpeg(1))
+    first = {"number": "1", "title": "Dawn", "text": "at sea", "p": "1.jpg"}
+    for name, changes in {"a": {}, "b": {"title": "Dusk"}, "c": {"text": "ashore", "p": "2.jpg"}, "d": {}}.items():
+        write(tmp_path / f"{name}.csv", [{**first, **changes}])
+    said = {"text": "text", "image": "p"}
+    without = {"ignore": ["title"], "entity": {"type": "artwork", "id": "number", **said}}
+    things, reading = read(tmp_path, {
+        "a": {"file": "a.csv", "entity": {**WORKS, **said}}, "b": {"file": "b.csv", "entity": {**WORKS, **said}},
+        "c": {"file": "c.csv", **without}, "d": {"file": "d.csv", **without},
+    })  # fmt: skip
+    assert {thing.label for thing in things if isinstance(thing, Entity)} == {"Dawn"}
+    assert dropped(reading) == [
+        ("artwork:museum/1", "repeated_id", "b: another row calls it 'Dusk'"),
+        ("artwork:museum/1", "repeated_id", "c: another row says of it 'ashore'"),
+        ("artwork:museum/1", "repeated_id", "c: another row shows it in 'museum:2.jpg'"),
+    ]
+
+
 MADE_BY = {"relation": "isCreatedByArtist", "column": "person", "table": "people"}
 
 

@@ -78,7 +78,7 @@ class Tables(Source):
                 label = told.label(table.entity.type, thing) if thing is not None else None
                 if thing is not None and label is not None:
                     if table.entity.label is None and table.entity.tells_more():
-                        yield scribe.entity(thing, label)
+                        yield scribe.entity(thing, label, told)
                     yield from scribe.facts(thing, told)
                 elif thing is None and table.entity.label is None:
                     context.drop(scribe.without(table.entity.id, thing))
@@ -103,9 +103,8 @@ class Tables(Source):
                 if thing is None or label is None:
                     context.drop(scribe.without(table.entity.label if thing else table.entity.id, thing))
                 elif most is None or thing in known or len(known) < most:
-                    if known.setdefault(thing, label) != label:
-                        context.drop(Dropped(thing, "repeated_id", f"{name}: another row calls it {label!r}"))
-                    yield scribe.entity(thing, known[thing])
+                    known.setdefault(thing, label)
+                    yield scribe.entity(thing, label, told)
 
     def _rows(self, context: SourceContext, name: str, told: Told, report: bool = False) -> Iterator[Scribe]:
         """The rows that are asked for; the others are counted in a report, before it their ids are kept.

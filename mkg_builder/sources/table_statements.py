@@ -10,7 +10,7 @@ from mkg_builder.places import country_id, country_name
 from mkg_builder.rows import Row
 from mkg_builder.source import SourceContext
 from mkg_builder.sources.table_options import Column, Fact, ImageColumn, Table
-from mkg_builder.sources.table_values import Lookups, read_values
+from mkg_builder.sources.table_values import Lookups, read_values, short
 
 SIGNATURE = 100
 """So many signs of a row without an id are shown to find it by."""
@@ -21,12 +21,14 @@ class Told:
     """What was told so far: the label of each thing by table and id, and every attribute by id and label.
 
     Attributes:
+        accounts: of each thing, what was first told of it, as hashes: texts would fill the memory.
         passed_over: the ids of rows that `only` leaves out of the tables that tell of things.
         left_out: by table, how many rows `only` leaves out, and how many are about such.
     """
 
     tables: Mapping[str, Table]
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    accounts: dict[tuple[str, str], int] = field(default_factory=dict)
     passed_over: set[str] = field(default_factory=set)
     left_out: Counter[str] = field(default_factory=Counter)
     attributes: set[tuple[str, str]] = field(default_factory=set)
@@ -35,6 +37,12 @@ class Told:
         """What a thing of a type is called in the first table that tells of it."""
         found = (names.get(thing) for table, names in self.labels.items() if self.tables[table].entity.type == kind)
         return next((label for label in found if label is not None), None)
+
+    def other_accounts(self, thing: str, said: Mapping[str, str | None]) -> Iterator[str]:
+        """What a row says otherwise than the one that told of the thing first, whose word stands."""
+        for how, value in said.items():
+            if value is not None and self.accounts.setdefault((thing, how), hash(value)) != hash(value):
+                yield f"{how} {short(value)}"
 
 
 def picture_key(source: str, column: ImageColumn, value: str) -> str:
@@ -88,16 +96,20 @@ class Scribe:
                 good.append(value.text)
         return good
 
-    def entity(self, thing: str, label: str) -> Entity:
-        """The row's entity with all that the table says of it but its facts."""
+    def entity(self, thing: str, label: str, told: Told) -> Entity:
+        """The row's entity with all that the table says of it but its facts; another word than the first is listed."""
         mapped = self.table.entity
         text = " ".join(self.texts(mapped.text, thing, "text"))
         aliases = [alias for column in mapped.aliases for alias in self.texts(column, thing, "alias")]
         same_as = {
             f"{kind}:{value}" for kind, column in mapped.same_as.items() for value in self.texts(column, thing, kind)
         }
+        image = self._image(thing)
+        for other in told.other_accounts(thing, {"calls it": label, "says of it": text or None, "shows it in": image}):
+            self.context.drop(Dropped(thing, "repeated_id", f"{self.name}: another row {other}"))
+        label = told.label(mapped.type, thing) or label
         return Entity(
-            thing, mapped.type, label, text=text or None, image=self._image(thing), same_as=tuple(sorted(same_as)),
+            thing, mapped.type, label, text=text or None, image=image, same_as=tuple(sorted(same_as)),
             sources=(self.context.name,), aliases=tuple(sorted(set(aliases) - {label})),
         )  # fmt: skip
 

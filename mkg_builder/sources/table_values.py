@@ -47,16 +47,16 @@ def _value(raw: str, column: Column, lookup: Mapping[str, str | None]) -> Value:
     if column.match is not None:
         found = re.fullmatch(column.match, raw, re.DOTALL)
         if not found:
-            return Value(raw, "", f"{column.column}: {_short(raw)} does not match {column.match}")
+            return Value(raw, "", f"{column.column}: {short(raw)} does not match {column.match}")
         text = (found[1] if found.re.groups else found[0]) or ""
     text = lookup.get(composed(text or ""), lookup.get(OTHERS, text))
     if not text:
-        return Value(raw, "", f"{column.column}: {_short(raw)} stands for nothing")
+        return Value(raw, "", f"{column.column}: {short(raw)} stands for nothing")
     text = column.template.replace("{}", text) if column.template is not None else text
     parsed = {"text": _same, "date": parse_date, "country": country_of}[column.parse](text)
     if parsed is None:
         why = refusal(text) if column.parse == "country" else None
-        return Value(raw, "", f"{column.column}: {why or f'no {column.parse} can be read in {_short(text)}'}")
+        return Value(raw, "", f"{column.column}: {why or f'no {column.parse} can be read in {short(text)}'}")
     return Value(raw, parsed)
 
 
@@ -64,7 +64,8 @@ def _same(text: str) -> str:
     return text
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A text as a line shows it, cut where it is long."""
     return repr(text if len(text) <= 80 else f"{text[:80]}…")
 
 
