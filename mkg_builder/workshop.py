@@ -119,8 +119,8 @@ class Workshop:
     def version(self) -> str:
         """The recipe's version; behind a plus sign what marks this build, so that no two kinds share a folder."""
         parts = [f"limit-{self.job.limit}"] if self.job.limit is not None else []
-        if self.job.overrides:
-            parts.append("set-" + hashlib.sha256("\n".join(sorted(self.job.overrides)).encode()).hexdigest()[:6])
+        if self.job.overrides:  # in their order: of two with one key the last counts
+            parts.append("set-" + hashlib.sha256("\n".join(self.job.overrides).encode()).hexdigest()[:6])
         if any(mark.startswith("endpoint") for mark in self.marks()):
             parts.append("endpoint")
         return self.recipe.version + ("+" + ".".join(parts) if parts else "")

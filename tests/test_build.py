@@ -122,6 +122,13 @@ def test_a_marked_build_says_so_in_manifest_version_and_card(tmp_path: Path) -> 
     assert marked.release.name == f"tiny-{marked.manifest['version']}"
 
 
+def test_two_overrides_of_one_key_are_another_version_in_another_order(tmp_path: Path) -> None:
+    seeds = ("split.seed=2", "split.seed=3")
+    one, other = built(tmp_path, *seeds).manifest, built(tmp_path, *reversed(seeds)).manifest
+    assert (one["recipe"]["split"]["seed"], other["recipe"]["split"]["seed"]) == (3, 2)
+    assert one["version"] != other["version"]
+
+
 def test_a_missed_expectation_stops_an_unmarked_build_and_warns_in_a_marked_one(tmp_path: Path) -> None:
     expectations = {"entities": {"artwork": {"min": 61}}, "relations": {"hasStyle": {"max": 59}}}
     with pytest.raises(ExpectationError, match=r"artwork: 60 entities, at least 61 expected \(and 1 more\)"):
