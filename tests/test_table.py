@@ -217,6 +217,15 @@ def test_a_row_without_an_id_or_a_label_is_dropped_with_its_reason(tmp_path: Pat
     ]
 
 
+def test_a_row_with_several_labels_or_an_unreadable_one_is_dropped_with_that_reason(tmp_path: Path) -> None:
+    rows = [{"number": "1", "title": "Dawn; Dusk"}, {"number": "2", "title": "?"}]
+    _, reading = works(tmp_path, rows, entity={**WORKS, "label": {"column": "title", "split": ";", "match": r"\w+"}})
+    assert dropped(reading) == [
+        ("artwork:museum/1", "required_fields", "works: 2 values in 'title', where one is allowed"),
+        ("artwork:museum/2", "required_fields", r"works: title: '?' does not match \w+"),
+    ]
+
+
 def test_two_rows_of_one_id_are_one_thing_and_a_second_name_is_listed(tmp_path: Path) -> None:
     rows = [{"number": "1", "title": "Dawn", "s": "Cubism"}, {"number": "1", "title": "Dusk", "s": "Fauvism"}]
     things, reading = works(tmp_path, rows, facts=[{"relation": "hasStyle", "column": "s", "type": "style"}])

@@ -81,10 +81,11 @@ class Scribe:
 
     def without(self, column: Column, thing: str | None) -> Dropped:
         """The line for a row that lacks what a row must have."""
-        several = len(self.row.get(column.column, ())) > 1
+        found = list(read_values(self.row, column, self.lookups))
         shown = "; ".join(f"{name}={', '.join(cell)}" for name, cell in self.row.items() if cell)[:SIGNATURE]
-        why = f"{self.name}: {'several values' if several else 'nothing'} in {column.column!r}"
-        return Dropped(thing or f"{self.context.name}.{self.name}: {shown}", "required_fields", why)
+        why = f"{len(found)} values in {column.column!r}, where one is allowed" if len(found) > 1 else None
+        why = why or (found[0].why if found else f"nothing in {column.column!r}")
+        return Dropped(thing or f"{self.context.name}.{self.name}: {shown}", "required_fields", f"{self.name}: {why}")
 
     def texts(self, column: Column | None, thing: str, said: str) -> list[str]:
         """The values of a cell; each that cannot be read is a line in `dropped`."""
