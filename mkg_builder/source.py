@@ -109,7 +109,7 @@ class SourceContext(ABC):
         name: the source's name in the recipe, to sign entities and triples with.
         folder: where the recipe lies; files that belong to the recipe are found from here.
         files: where the user keeps published files that a recipe names and does not bring; None when not said.
-        limit: at most so many artworks, or None.
+        limit: at most so many artworks of this source, or None.
     """
 
     name: str

@@ -35,7 +35,7 @@ class Job:
     Attributes:
         recipe: a shipped recipe's name or a path.
         workspace: the folder that holds snapshots and releases.
-        limit: at most so many artworks.
+        limit: at most so many artworks of each source.
         offline: never touch the network; what the snapshot lacks is left out, files are read as ever.
         endpoints: name -> address, in place of the recipe's.
         overrides: `dotted.key=value` changes to the recipe.
@@ -111,7 +111,7 @@ class Workshop:
         own = self.own_endpoints()
         moved = sorted(name for name, url in self.endpoints.items() if url != own[name])
         return (
-            *([f"limited to {self.job.limit} artworks"] if self.job.limit is not None else []),
+            *([f"limited to {self.job.limit} artworks of each source"] if self.job.limit is not None else []),
             *(f"set {override}" for override in self.job.overrides),
             *(f"endpoint {name} is not the recipe's" for name in moved),
         )

@@ -116,7 +116,7 @@ def test_every_byte_is_in_the_manifest_and_the_content_hash_is_of_the_tables(rep
 
 def test_a_marked_build_says_so_in_manifest_version_and_card(tmp_path: Path) -> None:
     marked = built(tmp_path, "split.seed=2", limit=30)
-    assert marked.manifest["marks"] == ["limited to 30 artworks", "set split.seed=2"]
+    assert marked.manifest["marks"] == ["limited to 30 artworks of each source", "set split.seed=2"]
     assert marked.manifest["version"].startswith("1.2.3+limit-30.set-")
     assert "Not a published build" in (marked.release / "README.md").read_text()
     assert marked.release.name == f"tiny-{marked.manifest['version']}"

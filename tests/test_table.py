@@ -307,10 +307,11 @@ def test_rows_about_what_another_table_leaves_out_are_counted_and_no_loss(tmp_pa
 
 
 def test_a_limit_leaves_few_works_and_all_that_they_lead_to(tmp_path: Path) -> None:
-    things, _ = joined(tmp_path, limit=1)
+    things, reading = joined(tmp_path, limit=1)
     assert [thing.id for thing in things if isinstance(thing, Entity)] == [
         "artwork:museum/0", "artist:museum/0", "artist:museum/1",
     ]  # fmt: skip
+    assert dropped(reading) == [("artwork:museum/9", "unknown_id", "pairs: no table tells of it")]
 
 
 def test_a_table_of_other_tables_things_adds_to_them(tmp_path: Path) -> None:

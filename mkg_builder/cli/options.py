@@ -25,7 +25,7 @@ ReleaseFolder = Annotated[Path, typer.Argument(metavar="RELEASE", help="A releas
 Workspace = Annotated[
     Path, typer.Option(envvar="MKGB_WORKSPACE", help="The folder for snapshots and releases.", show_default=True)
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many artworks.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many artworks of each source.")]
 Endpoint = Annotated[
     list[str] | None, typer.Option(metavar="NAME=URL", help="Ask this address instead of the recipe's.")
 ]

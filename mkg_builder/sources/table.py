@@ -84,7 +84,7 @@ class Tables(Source):
                     context.drop(scribe.without(table.entity.id, thing))
                 elif thing in told.passed_over:
                     told.left_out[name] += 1
-                elif thing is not None and table.entity.label is None:
+                elif thing is not None and table.entity.label is None and thing not in told.beyond:
                     context.drop(Dropped(thing, "unknown_id", f"{name}: no table tells of it"))
         if told.left_out:
             counts = ", ".join(f"{name} {count:,}" for name, count in sorted(told.left_out.items()))
@@ -105,6 +105,8 @@ class Tables(Source):
                 elif most is None or thing in known or len(known) < most:
                     known.setdefault(thing, label)
                     yield scribe.entity(thing, label, told)
+                else:
+                    told.beyond.add(thing)
 
     def _rows(self, context: SourceContext, name: str, told: Told, report: bool = False) -> Iterator[Scribe]:
         """The rows that are asked for; the others are counted in a report, before it their ids are kept.

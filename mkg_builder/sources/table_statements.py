@@ -23,6 +23,7 @@ class Told:
     Attributes:
         accounts: of each thing, what was first told of it, as hashes: texts would fill the memory.
         passed_over: the ids of rows that `only` leaves out of the tables that tell of things.
+        beyond: the ids that the limit leaves out.
         left_out: by table, how many rows `only` leaves out, and how many are about such.
     """
 
@@ -30,6 +31,7 @@ class Told:
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     accounts: dict[tuple[str, str], int] = field(default_factory=dict)
     passed_over: set[str] = field(default_factory=set)
+    beyond: set[str] = field(default_factory=set)
     left_out: Counter[str] = field(default_factory=Counter)
     attributes: set[tuple[str, str]] = field(default_factory=set)
 
