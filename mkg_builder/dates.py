@@ -65,6 +65,10 @@ _MARKS = {(False, False): "", (True, False): "~", (False, True): "?", (True, Tru
 
 _ASPNET = re.compile(r"/Date\((-?[0-9]{1,17})(?:[+-][0-9]{4})?\)/")
 _TIMESTAMP = re.compile(r"\+?(-?)0*([0-9]{4})-([0-9]{2})-([0-9]{2})(?:T[0-9:.]{1,20}Z?)?")
+_OF_PROGRAMS = re.compile(
+    r"(-?[0-9]{4}-[0-9]{2}-[0-9]{2})[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?|([0-9]{3,4})\.0"
+)
+"""A day or a year as programs write it that know only moments or only numbers with a point."""
 
 
 def parse_date(text: str) -> str | None:
@@ -81,6 +85,8 @@ def parse_date(text: str) -> str | None:
 
 @lru_cache(maxsize=100_000)  # the same years come by the thousand
 def _parsed(text: str) -> str | None:
+    if programmed := _OF_PROGRAMS.fullmatch(text):
+        text = programmed[1] or programmed[2]
     if _is_edtf(text):
         return text
     tidy = text.lower()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,13 +192,15 @@ def _texts(cell: str) -> tuple[str, ...]:
 
 
 def _text(value: Any, key: str, file: RowFile) -> str:
-    """A value as text; a whole number is written as one, also where a gap in its column made it 1850.0."""
+    """A value as text: a whole number as one, also where a gap in its column made it 1850.0, midnight as its day."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
+    if isinstance(value, datetime) and value.time() == time():
+        return value.date().isoformat()
     if isinstance(value, bytes | list | dict):
         raise DataError(
             f"{file.name}: {key!r} holds {type(value).__name__}, which is no text; leave it out or flatten it"

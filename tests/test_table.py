@@ -6,6 +6,7 @@ import json
 import re
 import typing
 import unicodedata
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,18 @@ def test_numbers_of_parquet_are_written_as_people_write_them_and_gaps_say_nothin
     things, reading = read(tmp_path, {"works": {"file": "works.parquet", "entity": WORKS, "facts": [fact]}})
     assert facts(things) == [("artwork:museum/1", "isCreatedInYear", "date:1850")]
     assert dropped(reading) == []
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.date32(), pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.timestamp("ms")], ids=str
+)
+def test_a_day_of_parquet_is_a_day_also_where_it_is_kept_as_its_midnight(tmp_path: Path, kind: pa.DataType) -> None:
+    made = pa.array([datetime(1880, 5, 12)]).cast(kind)
+    pq.write_table(pa.table({"number": [1], "title": ["a"], "made": made}), tmp_path / "works.parquet")
+    fact = {"relation": "isCreatedInYear", "column": "made", "parse": "date"}
+    things, _ = read(tmp_path, {"works": {"file": "works.parquet", "entity": WORKS, "facts": [fact]}})
+    assert facts(things) == [("artwork:museum/1", "isCreatedInYear", "date:1880-05-12")]
+    assert [thing for thing in things if isinstance(thing, Literal)] == []
 
 
 @pytest.mark.parametrize("kind", ["json", "jsonl"])
