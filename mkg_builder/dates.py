@@ -122,7 +122,10 @@ def _single(text: str) -> str | None:
 
 
 def _interval(text: str) -> str | None:
-    """The EDTF of a range; what only its end says, `century`, `BC` or the year of a month, holds for its start too."""
+    """The EDTF of a range; what only its end says, `century`, `BC` or the year of a month, holds for its start too.
+
+    A circa that stands before the range holds for both ends; one after `between` or `from` for the start alone.
+    """
     match = _RANGE.fullmatch(text)
     if not match:
         return None
@@ -136,6 +139,8 @@ def _interval(text: str) -> str | None:
     else:
         start = _single(left + tails[1] * (not tails[0])) or _single(left)
     end = _single(right)
+    if end and _CIRCA.match(text):
+        end = _single(f"c {right}") or end
     if not start or not end or (tails[0].endswith("bc") and not tails[1]):
         return None
     joined = f"{start.partition('/')[0]}/{end.rpartition('/')[2]}"

@@ -168,7 +168,7 @@ def test_lists_and_objects_of_json_are_values_and_dotted_columns(tmp_path: Path)
         ({"lookup": {"kub.": "Cubism", "*": None}, "type": "style"}, "Fauvism", [], "stands for nothing"),
         ({"lookup": "styles.csv", "type": "style"}, "kub.", ["style:cubism"], None),
         ({"template": "style of {}", "type": "style"}, "Cubism", ["style:style-of-cubism"], None),
-        ({"parse": "date"}, "c. 1665/1670", ["date:1665~/1670"], None),
+        ({"parse": "date"}, "c. 1665/1670", ["date:1665~/1670~"], None),
         ({"parse": "date"}, "19th century", ["date:18XX"], None),
         ({"parse": "date"}, "1880s", ["date:188X"], None),
         ({"parse": "date"}, "March 1884", ["date:1884-03"], None),
