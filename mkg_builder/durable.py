@@ -66,6 +66,14 @@ def copy_durably(source: Path, folder: Path) -> Path:
     return Path(name)
 
 
+def move_durably(source: Path, target: Path) -> None:
+    """Give a finished file its name, on the same disk, so that a crash leaves the whole of it there or nothing."""
+    with naming(source), source.open("rb") as file:
+        os.fsync(file.fileno())
+    source.replace(target)
+    sync_folder(target.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Force a folder's entries to the disk: what was renamed into it stays renamed."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

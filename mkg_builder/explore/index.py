@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mkg_builder import schema
-from mkg_builder.durable import file_sha256
+from mkg_builder.durable import file_sha256, move_durably
 from mkg_builder.errors import UnknownNameError
 from mkg_builder.graph import SPLITS
 from mkg_builder.names import label_key
@@ -195,7 +195,7 @@ def open_index(release: Path, cache: Path, tell: Callable[[str], None] | None = 
                 _fill(database, release)
                 database.commit()
                 database.executescript(AFTERWARDS)
-            unfinished.replace(path)
+            move_durably(unfinished, path)
     return Index(path)
 
 
