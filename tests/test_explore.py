@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -125,6 +126,22 @@ def test_an_unknown_entity_names_the_nearest(index: Index) -> None:
         index.entity("artist:edouard-mane")
 
 
+def test_an_index_is_forced_to_the_disk_before_it_has_its_name(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced, real = [], os.fsync
+
+    def fsync(handle: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        forced.append((path.name, path.parent == tmp_path / "c", any((tmp_path / "c").glob("*.sqlite"))))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    open_index(tiny, tmp_path / "c")
+    (index,) = (tmp_path / "c").iterdir()
+    assert forced == [(index.name, False, False), ("c", False, True)]
+
+
 def test_a_search_leads_to_an_entity_and_on_to_its_neighbours(address: str) -> None:
     found = HTMLParser(get(f"{address}search?q=edouard+man").text)
     link = found.css_first(".hits a").attributes["href"]
@@ -137,6 +154,12 @@ def test_a_search_leads_to_an_entity_and_on_to_its_neighbours(address: str) -> N
 def test_all_facts_of_a_relation_are_a_page_away(address: str) -> None:
     pages = [get(f"{address}facts?id=style:baroque&relation=hasStyle&end=tail&from={start}").text for start in (0, 80)]
     assert [len(HTMLParser(page).css(".hits li")) for page in pages] == [82, 2]
+
+
+@pytest.mark.parametrize("start", ["9" * 5000, "9" * 30, "-1", "x", ""])
+def test_a_place_where_no_fact_is_is_a_page_without_one(address: str, start: str) -> None:
+    page = get(f"{address}facts?id=style:baroque&relation=hasStyle&end=tail&from={start}")
+    assert (page.status, len(HTMLParser(page.text).css(".hits li"))) == (200, 0 if start.isdecimal() else 82)
 
 
 def test_a_picture_is_a_small_jpeg_and_anything_else_is_not_there(address: str, demo_release: Path) -> None:

@@ -33,6 +33,8 @@ HOST = "127.0.0.1"
 SIDES = {"small": 220, "large": 900}
 MAX_UPLOAD = 20 * 2**20
 """Bytes of a request; the largest photographs of a telephone have ten million."""
+FARTHEST = 2**40
+"""No list of facts goes on beyond it."""
 SHOWN, PAGE, FOUND = 12, 100, 40
 """Facts of a relation on an entity's page, on a page of their own; entities that a search shows."""
 HEADERS = {
@@ -90,8 +92,9 @@ class Explorer:
         """All facts of an entity under one relation, a page at a time."""
         asked = request.query_params
         name, relation, outgoing = asked.get("id", ""), asked.get("relation", ""), asked.get("end") != "tail"
-        start = int(asked.get("from", "0")) if asked.get("from", "0").isdecimal() else 0
-        rows = self.index.facts(name, relation, outgoing, PAGE + 1, min(start, 2**40))
+        said = asked.get("from", "0")
+        start = min(int(said[:20]), FARTHEST) if said.isdecimal() else 0  # int() refuses thousands of digits
+        rows = self.index.facts(name, relation, outgoing, PAGE + 1, start)
         following = start + PAGE if len(rows) > PAGE else None
         return self.page(request, "facts", entity=self.index.entity(name), relation=relation, outgoing=outgoing,
                          rows=rows[:PAGE], start=start, following=following)  # fmt: skip
