@@ -16,7 +16,7 @@ from mkg_builder.decisions import decided, read_decisions, record, write_review
 from mkg_builder.errors import DataError, UpstreamError
 from mkg_builder.facts import Facts
 from mkg_builder.findings import Finding, raise_on_errors
-from mkg_builder.graph import Entity, Literal, Triple
+from mkg_builder.graph import Dropped, Entity, Literal, Triple
 from mkg_builder.images import BrokenPicture, Picture, inspect_all
 from mkg_builder.knowledge_graph import KnowledgeGraph, relations_of
 from mkg_builder.picture_pool import PicturePool
@@ -193,6 +193,11 @@ def _read(workshop: Workshop) -> tuple[Facts, Observations]:
             f"{workshop.snapshot.folder}: nothing was fetched yet: "
             f"mkgb fetch {workshop.job.recipe} --workspace {workshop.job.workspace}"
         )
+    seen.dropped += (
+        Dropped(f"{said.entity} {said.name}", "unknown_id", f"no source tells of it: {said.source} has {said.value!r}")
+        for said in literals
+        if said.entity not in entities
+    )
     facts = Facts(entities, triples.triples(), tuple(literals), tuple(seen.dropped))
     _require_ends(facts)
     return facts, seen

@@ -18,7 +18,7 @@ from mkg_builder.checks import check_release
 from mkg_builder.content import release_content_sha256
 from mkg_builder.errors import DataError, UnknownNameError
 from mkg_builder.findings import ExpectationError
-from mkg_builder.graph import Entity, Triple
+from mkg_builder.graph import Entity, Literal, Triple
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import SourceContext
 from tests.tiny_recipe import RECIPE, Works, jpeg, write_recipe
@@ -333,3 +333,17 @@ def test_a_picture_of_a_type_that_may_have_none_is_listed_and_counted_nowhere(tm
     )
     ann = next(row for row in schema.read_table(release, "entities").to_pylist() if row["id"] == "artist:ann")
     assert not ann["has_image"]
+
+
+class Talkative(Works):
+    """It has a value of something that it never tells of."""
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple | Literal]:  # type: ignore[override]
+        yield from super().read(context)
+        yield Literal("artist:ghost", "wasBornOnDate", "about 1900", context.name)
+
+
+def test_a_value_of_something_that_no_source_tells_of_is_listed(tmp_path: Path) -> None:
+    sources = {"works": {**RECIPE["sources"]["works"], "use": "tests.test_build:Talkative"}}
+    lost = schema.read_table(built(tmp_path, sources=sources).release, "dropped").to_pylist()
+    assert [(row["id"], row["rule"]) for row in lost] == [("artist:ghost wasBornOnDate", "unknown_id")]
