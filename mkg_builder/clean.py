@@ -172,6 +172,6 @@ def apply_text_policy(facts: Facts, recipe: Recipe) -> Facts:
     entities = {}
     for name, entity in facts.entities.items():
         policy = recipe.types[entity.type].text if entity.type in recipe.types else "none"
-        text = entity.label if policy == "label" else entity.text if policy == "source" else None
+        text = (entity.label if policy == "label" else entity.text if policy == "source" else None) or None
         entities[name] = entity if text == entity.text else replace(entity, text=text)
     return replace(facts, entities=entities)

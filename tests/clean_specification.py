@@ -77,7 +77,7 @@ def specified_clean(facts: Facts, recipe: Recipe) -> World:
     unnamed(world, recipe, idle)
     for entity in world.entities.values():
         policy = recipe.types[entity.type].text
-        text = {"label": entity.label, "source": entity.text, "none": None}[policy]
+        text = {"label": entity.label, "source": entity.text, "none": None}[policy] or None
         world.entities[entity.id] = replace(entity, text=text)
     return world
 

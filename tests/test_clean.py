@@ -65,6 +65,13 @@ def test_a_type_has_the_text_that_its_policy_allows() -> None:
     assert cleaned.entities["style:s"].text is None
 
 
+def test_an_empty_text_is_none_also_where_names_stay_as_they_are() -> None:
+    bare = works()
+    mute = {**bare.entities, "artwork:a": replace(bare.entities["artwork:a"], text="")}
+    cleaned = clean(replace(bare, entities=mute), tiny_recipe(cleaning={"normalise_names": False}))
+    assert cleaned.entities["artwork:a"].text is None
+
+
 def test_an_alias_of_nothing_but_blanks_is_dropped_with_its_reason() -> None:
     bare = works()
     nameless = replace(bare, entities={**bare.entities, "style:s": replace(bare.entities["style:s"], label="\u200b ")})
