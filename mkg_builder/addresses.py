@@ -27,6 +27,15 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def is_web_address(url: str) -> bool:
+    """Whether an address names a host to ask by http or https."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(_PLAIN_HOST.fullmatch(parts.netloc))
+
+
 def require_fetchable(url: str, hosts: Sequence[str]) -> SplitResult:
     """The parts of an address that may be asked.
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mkg_builder.addresses import is_web_address
 from mkg_builder.context import SnapshotContext
-from mkg_builder.errors import RecipeError, UnknownNameError
+from mkg_builder.errors import RecipeError, UnknownNameError, UsageError
 from mkg_builder.http import Client
 from mkg_builder.layers import stated_in
 from mkg_builder.recipe import SourceRecipe, find_recipe, load_recipe, recipe_layers
@@ -100,7 +101,11 @@ class Workshop:
             if name not in own:
                 raise UnknownNameError("endpoint", name, own)
         origin = self.snapshot.origin() or {}  # of endpoints, perhaps, that the recipe no longer has
-        return {**own, **(self.job.endpoints or {name: url for name, url in origin.items() if name in own})}
+        found = {**own, **(self.job.endpoints or {name: url for name, url in origin.items() if name in own})}
+        for name, url in found.items():
+            if not is_web_address(url):
+                raise UsageError(f"endpoint {name} is {url!r}; write an http or https address")
+        return found
 
     def own_endpoints(self) -> dict[str, str]:
         """The endpoints that the recipe names, of all its sources."""

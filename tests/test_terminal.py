@@ -58,6 +58,7 @@ def test_an_interrupt_is_130_a_full_disk_5_and_a_full_memory_1() -> None:
         (["build", "demo", "--set", "cleaning.requir=1"], 2, "did you mean 'require'"),
         (["build", "wikiart-v1", "--endpoint", "wikiart=http://127.0.0.1:9"], 3, "connection refused"),
         (["build", "wikiart-v1", "--endpoint", "wikiart"], 2, "NAME=URL"),
+        (["build", "wikiart-v1", "--endpoint", "wikiart=http://[foo"], 2, "write an http or https address"),
         (["build", "wikiart-v1"], 2, "--contact"),
         (["check", "."], 4, "mkgb build"),
         (["show", "nowhere"], 4, "is no release"),
