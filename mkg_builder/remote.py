@@ -14,7 +14,7 @@ from mkg_builder.errors import UpstreamError
 
 KEPT = ".gitattributes"
 """The Hub's own file, which nobody lists and no publication touches."""
-_QUERY = re.compile(r"(/[^\s?'\"<>]*\?)[^\s'\"<>)]+")
+_QUERY = re.compile(r"\?[^\s'\"<>)]+")
 """What stands behind an address: it may be a signature that lets anybody upload."""
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}")
 _FAILURES: tuple[type[Exception], ...] = (errors.HfHubHTTPError.__bases__[0], OSError, RuntimeError, ValueError)
@@ -69,7 +69,7 @@ def _explain(error: BaseException, api: HfApi) -> str:
     said = next((line.strip() for line in lines if line.strip()), type(error).__name__)
     for secret in filter(None, (api.token, get_token())):
         said = said.replace(str(secret), "hf_...")
-    said = _QUERY.sub(r"\1...", _TOKEN.sub("hf_...", said))
+    said = _QUERY.sub("?...", _TOKEN.sub("hf_...", said))
     if status in (401, 403, 404):
         return f"the Hub refuses ({status}: {said}); log in with a token that may write there: hf auth login"
     if status in (409, 412):

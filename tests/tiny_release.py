@@ -91,5 +91,6 @@ def write_manifest(folder: Path, fields: dict) -> None:
         for path in sorted(folder.rglob("*.parquet"))
     }
     content = combine_hashes((name, entry["sha256"]) for name, entry in files.items())
-    manifest = {"format_version": schema.FORMAT_VERSION, "content_sha256": content, "files": files, **fields}
+    always = {"format_version": schema.FORMAT_VERSION, "marks": [], "content_sha256": content, "files": files}
+    manifest = {**always, **fields}
     (folder / schema.MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True))
