@@ -47,7 +47,7 @@ class Registry:
             return point.load()
         if ":" in name:
             return _attribute(name, beside)
-        hint = f"or write module:Name or file.py:Name for a {self.kind} of your own"
+        hint = f"or write module:Name or file.py:Name for your own {self.kind}"
         raise UnknownNameError(self.kind, name, self.names(), hint)
 
 

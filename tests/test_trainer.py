@@ -99,6 +99,14 @@ def test_an_epoch_takes_the_share_of_a_relation_that_is_asked_for() -> None:
     assert len({tuple(map(tuple, triples[triples[:, 1] == 0].tolist())) for triples in taken}) == 8
 
 
+def test_a_run_of_another_kind_of_device_goes_on_with_draws_of_its_own(features: Path, tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", features)
+    list(fit(run, 2))
+    of_a_gpu = {**run.load_checkpoint(), "generator": torch.zeros(16, dtype=torch.uint8)}
+    run.save_epoch(run.progress, of_a_gpu, None)
+    assert [record.epoch for record in fit(load_run(run.folder), 4)] == [3, 4]
+
+
 def test_shares_that_leave_nothing_to_learn_from_are_refused() -> None:
     relations = dict.fromkeys(DATASET.relations, 0.001)
     settings = load_experiment(None, [f"training.sample={relations}"]).training

@@ -196,6 +196,14 @@ def test_a_resume_goes_on_from_the_last_epoch(room: Path) -> None:
     assert (again.returncode, again.stderr) == (0, "nothing was trained: it has 5 epochs, as many as asked for\n")
 
 
+def test_a_resume_goes_on_where_there_is_a_device(room: Path) -> None:
+    shutil.copytree(room / RUN, room / "elsewhere")
+    assert told("resume", "elsewhere", "--epochs", 4, "--device", "cpu", cwd=room)["epochs"] == 4
+    refused = vlkge("resume", "elsewhere", "--epochs", 5, "--device", "gpu", cwd=room)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "training.device is 'gpu'" in refused.stderr
+
+
 def test_a_run_that_is_the_working_folder_has_its_name_all_the_same(room: Path) -> None:
     assert told("report", ".", cwd=room / RUN)["file"] == "tiny-complex-average.html"
     assert told("export", ".", cwd=room / RUN)["folder"] == "exports/tiny-complex-average"

@@ -54,7 +54,7 @@ def export_run(run: Run, out: Path, license_id: str | None = None, overwrite: bo
 
     Raises:
         UsageError: the folder exists.
-        RunError: the run has no finished epoch, or is damaged.
+        RunError: the run has no finished epoch, is damaged, or its data set has no test triples to measure it by.
     """
     if out.exists() and not (overwrite and (out / NUMBERS).is_file()):
         raise UsageError(f"{out} exists; name another folder with --out, or replace an export with --overwrite")

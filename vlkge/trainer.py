@@ -167,8 +167,12 @@ class Trainer:
     def _restore(self, checkpoint: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         for name, parameter in self.model.named_parameters():
             self.optimizer.state[parameter]["sum"].copy_(checkpoint[f"optimizer.{name}.sum"])
-        self.generator.set_state(checkpoint["generator"])
         self.epoch, self.since_best, self.best_mrr = state["epoch"], state["since_best"], state["best_mrr"]
+        drawn = checkpoint["generator"]
+        if drawn.shape == self.generator.get_state().shape:
+            self.generator.set_state(drawn)
+        else:  # that of another kind of device, which draws other numbers
+            self.generator.manual_seed((self.settings.seed + self.epoch) % 2**63)
         self.history = list(state["history"])
 
 

@@ -147,13 +147,20 @@ def train(
 def resume(
     run: RunFolder,
     epochs: Annotated[int | None, typer.Option(min=1, help="In all; default: the experiment's.")] = None,
+    device: Device = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a training from its last epoch, exactly as if it had not stopped."""
+    """Go on with a training from its last epoch, on the same device as if it had not stopped."""
+    from dataclasses import replace
+
     from vlkge.run import find_run
 
-    _fit(find_run(run), epochs, as_json, quiet)
+    found = find_run(run)
+    if device is not None:
+        training = found.experiment.training.model_copy(update={"device": device})
+        found = replace(found, experiment=found.experiment.model_copy(update={"training": training}))
+    _fit(found, epochs, as_json, quiet)
 
 
 def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
