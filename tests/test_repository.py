@@ -38,8 +38,8 @@ VLKGE = (
     "ranking", "negatives", "losses", "model", "observed", "mentions", "vectors", "keys", "scorers", "comparisons",
     "sampled", "fusion", "pictures", "adapt", "unlock", "contrastive", "encode", "published", "additions", "features",
     "encoders_joined", "encoders_open_clip", "encoders_transformers", "encoders_plain", "encoders", "model_folder",
-    "pretrained", "dataset", "hub", "tables", "config", "optimizer", "parallel", "compiled", "process", "files",
-    "errors",
+    "pretrained", "dataset", "hub", "tables", "config", "optimizer", "parallel", "compiled", "shapes", "process",
+    "files", "errors",
 )  # fmt: skip
 
 COMMON_FLOOR = {

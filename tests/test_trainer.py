@@ -93,7 +93,9 @@ def test_it_trains_resumes_and_evaluates(
 def test_an_epoch_takes_the_share_of_a_relation_that_is_asked_for() -> None:
     settings = load_experiment(None, ["training.sample={by: 0.25}", "training.corrupt=tail"]).training
     material = Material(DATASET, settings, reciprocal=False, device=torch.device("cpu"))
-    taken = [torch.cat(material.batches(torch.Generator().manual_seed(seed))) for seed in range(8)]
+    taken = [
+        torch.cat([batch for batch, _ in material.batches(torch.Generator().manual_seed(seed))]) for seed in range(8)
+    ]
     relations = [torch.bincount(triples[:, 1]).tolist() for triples in taken]
     assert relations == [[4, 4]] * 8
     assert len({tuple(map(tuple, triples[triples[:, 1] == 0].tolist())) for triples in taken}) == 8

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mkg_builder.registry import Registry
+from vlkge import shapes
 
 REGISTRY = Registry(
     "fusion",
@@ -46,7 +47,7 @@ class Fusion(nn.Module, ABC):
 
 
 def _masked(vectors: Tensor, present: Tensor) -> Tensor:
-    if not present.is_cuda and bool(present.all()):  # on a GPU, asking costs more than masking
+    if not shapes.fixed(present) and bool(present.all()):
         return vectors
     return torch.where(present[..., None], vectors, vectors.new_zeros(()))
 

@@ -27,7 +27,7 @@ def softmax(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """-log softmax of every positive among its negatives (1-vs-all: Lacroix et al., ICML 2018)."""
     scores = torch.cat([positive[:, None], negative], dim=1)
     first = torch.zeros(len(positive), dtype=torch.int64, device=positive.device)
-    return cross_entropy(scores, first, reduction="sum"), torch.tensor(len(positive), device=positive.device)
+    return cross_entropy(scores, first, reduction="sum"), first.new_full((), len(positive))
 
 
 LOSSES: dict[LossName, Loss] = {"logistic": logistic, "softmax": softmax}

@@ -15,7 +15,7 @@ from vlkge.features import ModalityFeatures
 from vlkge.fusion import make_fusion
 from vlkge.observed import ObservedFeatures
 from vlkge.scorers import make_scorer
-from vlkge.vectors import EncodedVectors, FreeVectors, spread
+from vlkge.vectors import EncodedVectors, FreeVectors, where
 
 STRUCTURAL = "structural"
 SEEN = "observed"
@@ -145,7 +145,7 @@ class ImaginaryPart(nn.Module):
     def forward(self, indices: Tensor, real: Tensor, free: bool = True) -> Tensor:
         """Imaginary parts [k, dim] of entities [k] with real parts [k, dim]; zeros for the free ones on demand."""
         own, present = self.free(indices)
-        mapped = spread(self.outside(real[~present]), ~present)
+        mapped = where(~present, self.outside, real)
         if not free:
             return mapped
         return cast(Tensor, own + mapped)  # each is zero where the other is not

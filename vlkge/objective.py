@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from vlkge import shapes
 from vlkge.candidates import CandidateSampler, SharedCandidates
 from vlkge.losses import LOSSES, REGULARIZERS, LossName, RegularizerName
 from vlkge.model import KGEModel
@@ -18,6 +19,9 @@ Opponents = Negatives | Sequence[SharedCandidates]
 """What the triples of a batch are scored against."""
 
 Sampler = NegativeSampler | CandidateSampler
+
+FEW = 4096
+"""So many entities of a batch are represented quicker, repeated or not, than a GPU tells which are distinct."""
 
 
 class Cost(NamedTuple):
@@ -69,57 +73,72 @@ class Objective:
 
 
 class _Batch:
-    """The vectors of a batch, each entity represented once, and the scores made of them."""
+    """The vectors of a batch and the scores made of them; each entity is represented once, or each mention of it."""
 
     def __init__(self, model: KGEModel, positives: Tensor, opponents: Opponents) -> None:
         self.model, self.opponents, self.positives = model, opponents, positives
         shared = [] if isinstance(opponents, Negatives) else opponents
         drawn = [opponents.entities.flatten()] if isinstance(opponents, Negatives) else [s.entities for s in shared]
         ends = positives[:, [0, 2]].T.flatten()
-        distinct, places = torch.unique(torch.cat([ends, *drawn]), return_inverse=True)
-        self.vectors = model.represent(distinct)
-        of_ends, *self.places = places.split([len(ends), *map(len, drawn)])
-        self.head, self.tail = embedding(of_ends, self.vectors).chunk(2)
+        sizes, mentioned = [len(ends), *map(len, drawn)], torch.cat([ends, *drawn])
+        self.apart = shapes.fixed(mentioned) and len(mentioned) <= FEW
+        if self.apart:
+            of_ends, *self.drawn = torch.split(model.represent(mentioned), sizes)
+        else:
+            distinct, places = torch.unique(mentioned, return_inverse=True)
+            self.vectors = model.represent(distinct)
+            places, *self.places = torch.split(places, sizes)
+            of_ends = embedding(places, self.vectors)
+        self.head, self.tail = of_ends.chunk(2)
         self.relation = embedding(positives[:, 1], model.relations)
 
     def scores(self) -> list[tuple[Tensor, Tensor]]:
         """The scores of positives [q] and of their negatives [q, k], -inf where there is none."""
         if not isinstance(self.opponents, Negatives):
-            return [self._among(one, place) for one, place in zip(self.opponents, self.places, strict=True)]
-        places = self.places[0].view(self.opponents.entities.shape)
+            return [self._among(one, number) for number, one in enumerate(self.opponents)]
         scorer = self.model.scorer
         if isinstance(scorer, QueryScorer):
-            positive, negative = self._by_queries(scorer, self.opponents.heads, places)
+            positive, negative = self._by_queries(scorer, self.opponents)
         else:
-            positive, negative = self._by_formula(self.opponents.heads, places)
+            positive, negative = self._by_formula(self.opponents)
         observed, (anchors, rows, answers) = self.model.observed, self.positives.unbind(1)
         if observed is not None:
             positive = positive + observed.of(rows, anchors, answers)
             negative = negative + observed.of(rows[:, None], anchors[:, None], self.opponents.entities)
         return [(positive, negative.masked_fill(~self.opponents.valid, -torch.inf))]
 
-    def _by_queries(self, scorer: QueryScorer, heads: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        query, answer, swapped = scorer.tail_query(self.head, self.relation), self.tail, heads[:, None]
-        if bool(heads.any()):
+    def _others(self, number: int) -> Tensor:
+        """The vectors [k, size] of the entities of one of the opponents."""
+        return self.drawn[number] if self.apart else embedding(self.places[number], self.vectors)
+
+    def _by_queries(self, scorer: QueryScorer, drawn: Negatives) -> tuple[Tensor, Tensor]:
+        query, answer = scorer.tail_query(self.head, self.relation), self.tail
+        if shapes.fixed(query) or bool(drawn.heads.any()):
+            swapped = drawn.heads[:, None]
             query = torch.where(swapped, scorer.head_query(self.relation, self.tail), query)
             answer = torch.where(swapped, self.head, self.tail)
         positive = scorer.comparison.pairs(query, scorer.compared(answer))
-        negative = scorer.comparison.sampled(query, scorer.compared(self.vectors), places)
+        shape = drawn.entities.shape
+        if self.apart:
+            negative = scorer.comparison.pairs(query[:, None], scorer.compared(self.drawn[0]).view(*shape, -1))
+        else:
+            negative = scorer.comparison.sampled(query, scorer.compared(self.vectors), self.places[0].view(shape))
         return scorer.margin + positive, scorer.margin + negative
 
-    def _by_formula(self, heads: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        scorer, others, wide = self.model.scorer, embedding(places, self.vectors), self.relation[:, None]
+    def _by_formula(self, drawn: Negatives) -> tuple[Tensor, Tensor]:
+        scorer, wide = self.model.scorer, self.relation[:, None]
+        others = self._others(0).view(*drawn.entities.shape, -1)
         positive = scorer.score(self.head, self.relation, self.tail)
-        negative = positive.new_empty(places.shape)
-        for chosen, swapped in ((~heads, False), (heads, True)):
+        negative = positive.new_empty(drawn.entities.shape)
+        for chosen, swapped in ((~drawn.heads, False), (drawn.heads, True)):
             if bool(chosen.any()):
                 head = others[chosen] if swapped else self.head[chosen, None]
                 tail = self.tail[chosen, None] if swapped else others[chosen]
                 negative[chosen] = scorer.score(head, wide[chosen], tail)
         return positive, negative
 
-    def _among(self, shared: SharedCandidates, places: Tensor) -> tuple[Tensor, Tensor]:
-        scorer, others = self.model.scorer, embedding(places, self.vectors)
+    def _among(self, shared: SharedCandidates, number: int) -> tuple[Tensor, Tensor]:
+        scorer, others = self.model.scorer, self._others(number)
         head, relation, tail = (vectors[shared.rows] for vectors in (self.head, self.relation, self.tail))
         anchor, answer = (head, tail) if shared.direction == "tail" else (tail, head)
         if isinstance(scorer, QueryScorer):

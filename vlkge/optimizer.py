@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlkge import shapes
 from vlkge.compiled import Array, Part, array, compiled, in_threads
 
 EPSILON = 1e-10
@@ -37,13 +38,12 @@ class RowAdagrad(torch.optim.Optimizer):
         if not gradient.is_sparse:
             _add(weight, total, gradient, rate)
             return
-        rows, values = _distinct(gradient)
-        if weight.is_cuda:
-            new_weight, new_total = weight[rows], total[rows]
-            _add(new_weight, new_total, values, rate)
-            weight.index_copy_(0, rows, new_weight)
-            total.index_copy_(0, rows, new_total)
+        if shapes.fixed(weight):
+            rows, values = _added(gradient)
+            total.index_add_(0, rows, values.square())
+            weight.index_add_(0, rows, values / total[rows].sqrt_().add_(EPSILON), alpha=-rate)
         else:
+            rows, values = _distinct(gradient)
             in_threads(_add_rows, len(rows), *map(array, (weight, total, rows, values)), rate)
 
 
@@ -61,6 +61,17 @@ def _add_rows(part: Part, weight: Array, total: Array, rows: Array, values: Arra
             slope = values[place, i]
             total[row, i] += slope * slope
             weight[row, i] -= step * slope / (np.sqrt(total[row, i]) + epsilon)
+
+
+def _added(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """As many rows as a sparse gradient [n, d] has entries: its own first, each once with its sum; zeros for row 0."""
+    rows, order = gradient._indices()[0].sort()
+    first = torch.ones_like(rows)
+    first[1:] = rows[1:] != rows[:-1]
+    place = first.cumsum(0) - 1
+    values = gradient._values()
+    sums = torch.zeros_like(values).index_add_(0, place, values[order])
+    return torch.zeros_like(rows).scatter_(0, place, rows), sums
 
 
 def _distinct(gradient: Tensor) -> tuple[Tensor, Tensor]:

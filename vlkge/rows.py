@@ -157,12 +157,11 @@ class _Learner:
     def run_epoch(self, epoch: int, told: Any) -> float:
         self.model.train()
         self.noise.manual_seed((self.settings.seed + 1_000_003 * epoch) % 2**63)
-        batches = self.material.batches(self.generator)
+        batches, steps = self.material.batches(self.generator), self.material.steps
         total, terms = 0.0, 0
-        rivals = self.rivals.draw(self.generator, len(batches))
-        for done, (positives, others) in enumerate(zip_longest(batches, rivals), 1):
-            opponents = self.material.sampler.sample(positives, self.generator)
-            batch = [(positives, opponents), *([] if others is None else [others])]
+        rivals = self.rivals.draw(self.generator, steps)
+        for done, (own, others) in enumerate(zip_longest(batches, rivals), 1):
+            batch = [own, *([] if others is None else [others])]
             costs = [self.objective(self.model, *part) for part in batch]
             count, triples = torch.stack([cost.terms for cost in costs]).sum(), sum(len(part[0]) for part in batch)
             loss = torch.stack([cost.total(count, triples) for cost in costs]).sum()
@@ -170,7 +169,7 @@ class _Learner:
             (loss / count).backward()  # type: ignore[no-untyped-call]
             self._step()
             total, terms = total + float(loss.detach()), terms + int(count)
-            told(done, len(batches))
+            told(done, steps)
         if not total / terms < float("inf"):
             raise RunError(f"the loss is {total / terms} in epoch {epoch}; nothing was kept")
         return total / terms

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlkge import shapes
 from vlkge.compiled import Array, Kernel, Part, array, compiled, in_threads
 
 Pair = tuple[Array, Array]
@@ -21,7 +22,7 @@ ENTITIES_AT_ONCE = 128
 
 def sampled_products(queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
     """`queries[i] . entities[index[i, j]]`, [b, k], of [b, d], [n, d] and int64 [b, k]; differentiable."""
-    if queries.is_cuda:
+    if shapes.fixed(queries):
         return torch.einsum("bd,bkd->bk", queries, entities[index])
     products: Tensor = _Sampled.apply(_wide(queries), _wide(entities), index, _multiply, _add_factors)  # type: ignore[no-untyped-call]
     return products
@@ -29,7 +30,7 @@ def sampled_products(queries: Tensor, entities: Tensor, index: Tensor) -> Tensor
 
 def sampled_distances(queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
     """`|queries[i] - entities[index[i, j]]|_1`, [b, k], of [b, d], [n, d] and int64 [b, k]; differentiable."""
-    if queries.is_cuda:
+    if shapes.fixed(queries):
         return (queries[:, None] - entities[index]).abs().sum(-1)
     distances: Tensor = _Sampled.apply(_wide(queries), _wide(entities), index, _measure, _add_signs)  # type: ignore[no-untyped-call]
     return distances

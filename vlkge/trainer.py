@@ -1,7 +1,7 @@
 """One training in memory: model, optimiser, generators, what is best so far; an epoch at a time."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlkge import shapes
 from vlkge.candidates import CandidateSampler
 from vlkge.config import TrainingConfig
 from vlkge.dataset import Dataset
 from vlkge.errors import ExperimentError, RunError
 from vlkge.evaluate import Evaluator
-from vlkge.negatives import Corrupt, Draw, NegativeSampler, TripleSet
-from vlkge.objective import Objective, Sampler
+from vlkge.negatives import Corrupt, Draw, Negatives, NegativeSampler, TripleSet
+from vlkge.objective import Objective, Opponents, Sampler
 from vlkge.optimizer import RowAdagrad
 from vlkge.parallel import Group
 from vlkge.protocol import KnownAnswers, all_triples, make_protocol
@@ -25,6 +26,9 @@ from vlkge.scores import ModelScores
 
 Advance = Callable[[str, int, int | None], None]
 """Told of progress: what is being done, how many are done, of how many."""
+
+AHEAD = 64
+"""For so many batches at once negatives are drawn on a GPU, which is waited for whenever one has to be drawn again."""
 
 
 @dataclass(frozen=True)
@@ -110,21 +114,19 @@ class Trainer:
     def _train_epoch(self, progress: Advance, stage: str) -> float:
         self.model.train()
         self.noise.manual_seed((self.settings.seed + 1_000_003 * self.epoch + self.group.rank) % 2**63)
-        batches = self.material.batches(self.generator)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        count = torch.zeros_like(total)
-        for done, positives in enumerate(batches, 1):
-            of_batch, terms = self._step(positives)
+        count, steps = torch.zeros_like(total), self.material.steps
+        for done, (positives, opponents) in enumerate(self.material.batches(self.generator), 1):
+            of_batch, terms = self._step(positives, opponents)
             total, count = total + of_batch, count + terms
-            progress(stage, done, len(batches))
+            progress(stage, done, steps)
         mean = float(total / count)
         if not mean < float("inf"):
             raise RunError(f"the loss is {mean} in epoch {self.epoch}; try a smaller training.learning_rate")
         return mean
 
-    def _step(self, positives: Tensor) -> tuple[Tensor, Tensor]:
-        opponents, mine = self.material.sampler.sample(positives, self.generator), self.group.part(len(positives))
-        whole = len(positives)
+    def _step(self, positives: Tensor, opponents: Opponents) -> tuple[Tensor, Tensor]:
+        whole, mine = len(positives), self.group.part(len(positives))
         if self.group.size > 1:
             positives, opponents = positives[mine], _parts(opponents, mine)
         with self._precision():
@@ -228,19 +230,40 @@ class Material:
         self.triples = self.triples[entities[head] | entities[tail]]
         self.whole, self.sampled = None, []
 
-    def batches(self, generator: torch.Generator) -> list[Tensor]:
-        """The triples of one epoch in a random order, [b, 3] each."""
+    @property
+    def steps(self) -> int:
+        """How many batches an epoch has."""
+        rows = len(self.triples) if self.whole is None else len(self.whole)
+        return -(-(rows + sum(round(share * len(rows)) for rows, share in self.sampled)) // self.settings.batch_size)
+
+    def batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Opponents]]:
+        """The triples of one epoch in a random order, [b, 3] each, and what they are scored against."""
+        return self._against(self._order(generator), generator)
+
+    def _against(self, order: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Opponents]]:
+        size, ahead = self.settings.batch_size, 1
+        if isinstance(self.sampler, NegativeSampler) and shapes.fixed(self.triples):
+            ahead = AHEAD
+        for chosen in torch.split(order, size * ahead):
+            triples = self.triples[chosen]
+            opponents = self.sampler.sample(triples, generator)
+            if not isinstance(opponents, Negatives):
+                yield triples, opponents
+                continue
+            for start in range(0, len(triples), size):
+                batch = slice(start, start + size)
+                yield triples[batch], opponents.part(batch)
+
+    def _order(self, generator: torch.Generator) -> Tensor:
         device = self.triples.device
         if self.whole is None:
-            chosen = torch.randperm(len(self.triples), generator=generator, device=device)
-        else:
-            parts = [self.whole]
-            for rows, share in self.sampled:
-                order = torch.randperm(len(rows), generator=generator, device=device)
-                parts.append(rows[order[: round(share * len(rows))]])
-            rows = torch.cat(parts)
-            chosen = rows[torch.randperm(len(rows), generator=generator, device=device)]
-        return [self.triples[batch] for batch in torch.split(chosen, self.settings.batch_size)]
+            return torch.randperm(len(self.triples), generator=generator, device=device)
+        parts = [self.whole]
+        for rows, share in self.sampled:
+            order = torch.randperm(len(rows), generator=generator, device=device)
+            parts.append(rows[order[: round(share * len(rows))]])
+        rows = torch.cat(parts)
+        return rows[torch.randperm(len(rows), generator=generator, device=device)]
 
 
 def _known(dataset: Dataset, settings: TrainingConfig) -> Tensor:

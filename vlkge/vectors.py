@@ -1,11 +1,13 @@
 """The vectors of one modality: learned freely for some entities, or an encoder's, brought to the model's size."""
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize
 
+from vlkge import shapes
 from vlkge.config import ModelConfig
 
 CONSTANT = 1.0
@@ -39,9 +41,11 @@ class FreeVectors(nn.Module):
         """Vectors [k, dim] of entities [k] and whether they have one; zeros where not."""
         rows = self.rows[indices]
         present = rows >= 0
-        # sparse: an optimiser step then costs what the batch touches, not what the graph holds
-        vectors = embedding(rows[present], self.weight, sparse=True)
-        return spread(vectors, present), torch.ones_like(present) if self.zeros else present
+        vectors = self.weight.new_zeros(len(rows), self.weight.shape[1])
+        if len(self.weight):
+            # sparse: an optimiser step then costs what the batch touches, not what the graph holds
+            vectors = where(present, lambda chosen: embedding(chosen, self.weight, sparse=True), rows.clamp(min=0))
+        return vectors, torch.ones_like(present) if self.zeros else present
 
 
 class EncodedVectors(nn.Module):
@@ -67,7 +71,7 @@ class EncodedVectors(nn.Module):
     def __init__(self, vectors: Tensor, owners: Tensor, seen: Tensor, config: ModelConfig, dim: int) -> None:
         super().__init__()
         size = vectors.shape[1]
-        self.normalise, self.dropout = config.normalise, config.dropout
+        self.normalise, self.dropout, self.dim = config.normalise, config.dropout, dim
         self.generator: torch.Generator | None = None
         self.register_buffer("rows", _rows(owners), persistent=False)
         self.register_buffer("vectors", vectors[owners], persistent=False)
@@ -83,7 +87,9 @@ class EncodedVectors(nn.Module):
         """Projected vectors [k, dim] of entities [k] and whether they have one; zeros where not."""
         rows = self.rows[indices]
         present = rows >= 0
-        return spread(self.project(self.vectors[rows[present]]), present), present
+        if not len(self.vectors):
+            return self.mean.new_zeros(len(rows), self.dim), present
+        return where(present, lambda chosen: self.project(self.vectors[chosen]), rows.clamp(min=0)), present
 
     def project(self, raw: Tensor) -> Tensor:
         """An encoder's vectors [k, d] normalised and projected to [k, dim], of about length 1 at the start."""
@@ -106,12 +112,15 @@ def _rows(owners: Tensor) -> Tensor:
     return torch.where(owners, owners.cumsum(0) - 1, -1)
 
 
-def spread(vectors: Tensor, present: Tensor) -> Tensor:
-    """The rows [p, d] in their places among [n] where `present` is True; zeros elsewhere."""
-    if len(vectors) == len(present):
-        return vectors
-    empty: Tensor = vectors.new_zeros(len(present), vectors.shape[1])
-    return empty.index_copy(0, present.nonzero()[:, 0], vectors)
+def where(present: Tensor, vectors: Callable[[Tensor], Tensor], things: Tensor) -> Tensor:
+    """Vectors [n, d] of the things [n, ...] that are present, row by row; zeros for the others."""
+    if shapes.fixed(present):
+        return torch.where(present[:, None], vectors(things), 0.0)
+    of_present = vectors(things[present])
+    if len(of_present) == len(present):
+        return of_present
+    zeros = of_present.new_zeros(len(present), of_present.shape[1])
+    return zeros.index_copy(0, present.nonzero()[:, 0], of_present)
 
 
 def _statistics(vectors: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,13 @@
+"""Where a tensor's shape may not depend on what another one holds."""
+
+import torch
+from torch import Tensor
+
+
+def fixed(tensor: Tensor) -> bool:
+    """Whether work on it keeps to shapes that are known beforehand, and leaves out by zeros what is not there.
+
+    On a GPU that is quicker: to ask what a tensor holds is to wait for all that was asked before. `torch.compile` can
+    do nothing else. On a CPU it is quicker to leave out what is not there.
+    """
+    return tensor.device.type != "cpu" or torch.compiler.is_compiling()
