@@ -1,54 +1,29 @@
 """The step of a GPU, made on a CPU: the same as its own, and without a question that a GPU would be waited for."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.test_trainer import ART, DATASET, TEXTS, new_run
 from tests.vlkge_contracts import make_features
 from vlkge import shapes
 from vlkge.config import load_experiment
+from vlkge.errors import RunError
 from vlkge.features import save_features
 from vlkge.fusion import REGISTRY as FUSIONS
 from vlkge.model import KGEModel, build_model
 from vlkge.objective import Objective
 from vlkge.optimizer import RowAdagrad
-from vlkge.parallel import ALONE
 from vlkge.scorers import REGISTRY as SCORERS
 from vlkge.train import fit
-from vlkge.trainer import Material, Trainer
-
-ASKING = {
-    "_local_scalar_dense",
-    "nonzero",
-    "_unique2",
-    "unique_dim",
-    "unique_consecutive",
-    "masked_select",
-    "is_nonzero",
-}
-"""What a GPU has to have done everything else for."""
-
-
-class Asked(TorchDispatchMode):
-    """Notes what is asked of tensors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        places = args[1] if name in ("index", "index_put", "index_put_") else ()
-        by_mask = any(place is not None and place.dtype == torch.bool for place in places)
-        if name in ASKING or by_mask:
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
+from vlkge.trainer import Material
 
 
 @contextmanager
@@ -71,6 +46,21 @@ def made(*settings: str) -> tuple[KGEModel, Material]:
     held = {"image": make_features(DATASET, "image", ART[:-1], 6), "text": make_features(DATASET, "text", TEXTS, 4)}
     model = build_model(plan.model, DATASET, held, 0).double()  # Adagrad makes much of a rounding
     return model, Material(DATASET, plan.training, plan.model.reciprocal, torch.device("cpu"))
+
+
+def elsewhere(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+
+
+def moved(opponents: Any) -> Any:
+    """Every tensor in it elsewhere."""
+    if isinstance(opponents, torch.Tensor):
+        return elsewhere(opponents)
+    if isinstance(opponents, (list, tuple)):
+        return type(opponents)(map(moved, opponents))
+    if is_dataclass(opponents):
+        return type(opponents)(**{field.name: moved(getattr(opponents, field.name)) for field in fields(opponents)})
+    return opponents
 
 
 def stepped(model: KGEModel, material: Material) -> dict[str, torch.Tensor]:
@@ -108,21 +98,24 @@ def test_its_steps_are_those_of_a_cpu(
 
 
 @pytest.mark.parametrize("scorer", SCORERS.names())
-@pytest.mark.parametrize("structural", ["shared", "own", "masked"])
-def test_nothing_is_asked_between_two_draws_of_negatives(
-    scorer: str, structural: str, features: Path, tmp_path: Path
-) -> None:
-    settings = (f"model.scorer={scorer}", f"model.structural={structural}", "training.corrupt=both")
-    trainer = Trainer(new_run(tmp_path / "run", features, *settings), ALONE)
-    trainer.model.train()
-    with as_on_a_gpu():
-        (first, *_), asked = list(trainer.material.batches(trainer.generator)), Asked()
-        with asked:
-            trainer._step(*first)
-    assert asked.found == []
-    with Asked() as asked:
-        trainer._step(*next(trainer.material.batches(trainer.generator)))
-    assert asked.found  # as a CPU may
+@pytest.mark.parametrize("way", [
+    (), ("model.structural=masked", "training.corrupt=tail"), ("model.structural=own", "model.imaginary=fused"),
+    ("model.dropout=0.5", "model.modality_dropout=0.2", "model.fusion=gated"),
+    ("model.reciprocal=true", "training.loss=softmax", "training.negatives=all"),
+])  # fmt: skip
+def test_a_step_on_another_device_stays_there_and_waits_for_nothing(scorer: str, way: tuple[str, ...]) -> None:
+    """On a device without memory: a number or a shape that depends on what a tensor holds is an error there."""
+    model, material = made(f"model.scorer={scorer}", *way)
+    positives, opponents = next(material.batches(torch.Generator()))
+    with FakeTensorMode(static_shapes=True) as there:
+        there.allow_meta = True
+        model.train()._apply(elsewhere)
+        optimizer = RowAdagrad(model.parameters(), 0.1)
+        cost = Objective()(model, elsewhere(positives), moved(opponents))
+        (cost.total(cost.terms, len(positives)) / cost.terms).backward()
+        optimizer.step()
+        with pytest.raises(RuntimeError, match=r"device"):
+            Objective()(model, torch.empty(3, 3, dtype=torch.int64), moved(opponents))
 
 
 def test_it_trains_and_goes_on_as_if_it_had_not_stopped(features: Path, tmp_path: Path) -> None:
@@ -151,3 +144,36 @@ def test_negatives_drawn_for_many_batches_are_those_of_each(features: Path, tmp_
         ):
             false = [(e, r, t) if heads else (h, r, e) for e, right in zip(entities, valid, strict=True) if right]
             assert not known & set(false)
+
+
+@pytest.fixture
+def fresh_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and g++ is not here")
+def test_a_compiled_step_is_the_step(features: Path, tmp_path: Path) -> None:
+    settings = ("model.scorer=distmult", "model.structural=masked", "model.dropout=0.0", "training.batch_size=10")
+    losses = {}
+    for mode in ("none", "default"):
+        run = new_run(tmp_path / mode, features, *settings, f"training.compile={mode}")
+        losses[mode] = [record.loss for record in fit(run, 3)]
+    assert losses["default"] == pytest.approx(losses["none"], rel=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_without_a_compiler_it_says_what_does_without_one(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/nonexistent"))
+    run = new_run(tmp_path / "run", features, "training.compile=default", "model.dropout=0.0")
+    with pytest.raises(RunError, match=r"torch\.compile failed: .*No working C\+\+ compiler.*training\.compile=none"):
+        list(fit(run, 1))

@@ -12,6 +12,7 @@ from vlkge.errors import ExperimentError
 
 Modality = Literal["structural", "image", "text"]
 ObservedName = Literal["degree", "links", "mentions"]
+CompileMode = Literal["none", "default", "reduce-overhead"]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -89,6 +90,8 @@ class TrainingConfig(_Section):
         seed: of everything random.
         device: a torch device, `cpu` or `cuda`.
         precision: of matrix products: `float32`, `bfloat16`, or on a GPU `tf32`.
+        compile: the mode of `torch.compile` for what a batch costs: `none`, `default`, or with CUDA graphs
+            `reduce-overhead`; nothing is gained by it on a CPU (decisions/0010).
     """
 
     epochs: Positive = 100
@@ -109,6 +112,7 @@ class TrainingConfig(_Section):
     seed: int = Field(default=42, ge=0, lt=2**63)
     device: str = "cpu"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    compile: CompileMode = "none"
 
 
 class Published(_Section):

@@ -1,6 +1,6 @@
 """What a batch costs: its triples scored against negatives, through the model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,8 @@ from torch.nn.functional import embedding
 
 from vlkge import shapes
 from vlkge.candidates import CandidateSampler, SharedCandidates
+from vlkge.config import CompileMode
+from vlkge.errors import RunError
 from vlkge.losses import LOSSES, REGULARIZERS, LossName, RegularizerName
 from vlkge.model import KGEModel
 from vlkge.negatives import Negatives, NegativeSampler
@@ -72,6 +74,32 @@ class Objective:
         return Cost(total, count, penalty)
 
 
+def compiled(objective: Objective, mode: CompileMode) -> Callable[[KGEModel, Tensor, Opponents], Cost]:
+    """The objective as it is, or as `torch.compile` makes it of its first batches, which takes up to a minute.
+
+    The result raises RunError where nothing can be compiled.
+    """
+    if mode == "none":
+        return objective
+    fast, failed = torch.compile(objective.__call__, mode=mode), _compile_error()
+
+    def cost(model: KGEModel, positives: Tensor, opponents: Opponents) -> Cost:
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        try:
+            return fast(model, positives, opponents)
+        except failed as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"torch.compile failed: {reason}; --set training.compile=none does without it") from None
+
+    return cost
+
+
+def _compile_error() -> type[RuntimeError]:
+    from torch._dynamo.exc import BackendCompilerFailed  # noqa: PLC0415 - slow, only needed here
+
+    return BackendCompilerFailed
+
+
 class _Batch:
     """The vectors of a batch and the scores made of them; each entity is represented once, or each mention of it."""
 
@@ -79,7 +107,7 @@ class _Batch:
         self.model, self.opponents, self.positives = model, opponents, positives
         shared = [] if isinstance(opponents, Negatives) else opponents
         drawn = [opponents.entities.flatten()] if isinstance(opponents, Negatives) else [s.entities for s in shared]
-        ends = positives[:, [0, 2]].T.flatten()
+        ends = torch.cat([positives[:, 0], positives[:, 2]])
         sizes, mentioned = [len(ends), *map(len, drawn)], torch.cat([ends, *drawn])
         self.apart = shapes.fixed(mentioned) and len(mentioned) <= FEW
         if self.apart:

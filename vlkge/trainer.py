@@ -16,7 +16,7 @@ from vlkge.dataset import Dataset
 from vlkge.errors import ExperimentError, RunError
 from vlkge.evaluate import Evaluator
 from vlkge.negatives import Corrupt, Draw, Negatives, NegativeSampler, TripleSet
-from vlkge.objective import Objective, Opponents, Sampler
+from vlkge.objective import Objective, Opponents, Sampler, compiled
 from vlkge.optimizer import RowAdagrad
 from vlkge.parallel import Group
 from vlkge.protocol import KnownAnswers, all_triples, make_protocol
@@ -69,7 +69,8 @@ class Trainer:
         self.epoch, self.since_best, self.best_mrr = 0, 0, -1.0
         self.history: list[dict[str, Any]] = []
         self.material = Material(run.dataset, self.settings, self.model.reciprocal, self.device)
-        self.objective = Objective(self.settings.loss, self.settings.regularizer, self.settings.regularizer_weight)
+        objective = Objective(self.settings.loss, self.settings.regularizer, self.settings.regularizer_weight)
+        self.cost = compiled(objective, self.settings.compile)
         self.evaluator = None
         if run.dataset.can_evaluate("validation"):
             self.evaluator = Evaluator(run.dataset, "validation", make_protocol(run.experiment.protocol))
@@ -130,7 +131,7 @@ class Trainer:
         if self.group.size > 1:
             positives, opponents = positives[mine], _parts(opponents, mine)
         with self._precision():
-            cost = self.objective(self.model, positives, opponents)
+            cost = self.cost(self.model, positives, opponents)
         count = self.group.sum(cost.terms)
         total = cost.total(count, whole)
         self.optimizer.zero_grad()
