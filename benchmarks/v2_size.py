@@ -89,7 +89,7 @@ def run_step(asked: argparse.Namespace, place: Path) -> dict[str, Any]:
     if asked.step == "load":
         return steps.load(place / "release", place / "features", asked.protocol)
     if asked.step == "evaluate":
-        return steps.evaluate(place / "run", asked.protocol)
+        return steps.evaluate(place / "run", asked.protocol, asked.device)
     epochs = asked.epochs or (20 if asked.device.startswith("cuda") else 1)
     settings = [f"model.scorer={asked.scorer}", "model.dim=768", f"training.epochs={epochs}",
                 f"training.patience={epochs}", f"training.device={asked.device}", f"protocol={asked.protocol}",

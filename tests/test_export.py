@@ -82,8 +82,11 @@ def test_the_card_names_data_protocol_seed_and_numbers(run: Run, tmp_path: Path)
 
 
 def test_an_export_cannot_be_trained_on_and_says_so(run: Run, tmp_path: Path) -> None:
+    folder = export_run(run, tmp_path / "out").folder
+    before = sorted(folder.rglob("*"))
     with pytest.raises(RunError, match="exported without its checkpoint"):
-        list(fit(load_run(export_run(run, tmp_path / "out").folder), 3))
+        list(fit(load_run(folder), 3))
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_only_an_export_is_replaced(run: Run, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ class Manhattan(Comparison):
         For any signs s, `s (e - q)` is at least `-|q - e|_1`; those of q seen from the middle of the
         entities come near it where q is far out.
         """
-        if queries.is_cuda:
+        if not queries.is_cpu:
             return out.copy_(self.matrix(queries, entities))
         signs = (queries - entities.mean(0)).sign_()
         torch.mm(signs, entities.T, out=out).sub_((signs * queries).sum(1, keepdim=True))

@@ -89,7 +89,7 @@ def _count(block: Tensor, targets: _Targets, keys: Keys, order: Tensor, start: i
 
 def _compare(block: Tensor, targets: _Targets) -> tuple[Tensor, Tensor]:
     """How many values of its row are over each target [q], and how many are not under it."""
-    if not block.is_cuda and block.numel() >= WORTH_COMPILING:
+    if block.is_cpu and block.numel() >= WORTH_COMPILING:
         counts = block.new_empty(2, len(targets.rows))
         operands = block, targets.rows, targets.low, targets.high, counts
         in_threads(_compare_rows, len(targets.rows), *map(array, operands))

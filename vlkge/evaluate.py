@@ -185,10 +185,12 @@ def _ties(protocol: EvaluationProtocol, dataset: Dataset) -> str:
     return "first (entity order)" if dataset.tie_order is None else "first (published order)"
 
 
-def evaluate_run(run: Run, split: str, protocol: EvaluationProtocol) -> EvaluationResult:
-    """Evaluate the best weights of a run.
+def evaluate_run(
+    run: Run, split: str, protocol: EvaluationProtocol, device: torch.device | str = "cpu"
+) -> EvaluationResult:
+    """Evaluate the best weights of a run, on a torch device.
 
     Raises:
         RunError: as `evaluate`, or the run is damaged.
     """
-    return evaluate(run.load_model(), run.dataset, split, protocol, run.experiment.training.seed)
+    return evaluate(run.load_model().to(device), run.dataset, split, protocol, run.experiment.training.seed)

@@ -154,3 +154,14 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def link_folder(source: Path, target: Path) -> None:
+    """A new folder with the files of another, hard-linked where that is possible."""
+    target.mkdir()
+    for path in sorted(source.iterdir()):
+        if path.is_file():
+            try:
+                os.link(path.resolve(), target / path.name)
+            except OSError:  # another file system, or one without hard links
+                shutil.copy2(path, target / path.name)

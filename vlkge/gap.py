@@ -112,13 +112,15 @@ def compare_protocols(
     return SideBySide(results[0], results[1], steps, relations)
 
 
-def compare_run(run: Run, split: str, protocols: tuple[EvaluationProtocol, EvaluationProtocol]) -> SideBySide:
-    """Compare two protocols on the best weights of a run.
+def compare_run(
+    run: Run, split: str, protocols: tuple[EvaluationProtocol, EvaluationProtocol], device: torch.device | str = "cpu"
+) -> SideBySide:
+    """Compare two protocols on the best weights of a run, on a torch device.
 
     Raises:
         RunError: as `compare_protocols`, or the run is damaged.
     """
-    return compare_protocols(run.load_model(), run.dataset, split, protocols, run.experiment.training.seed)
+    return compare_protocols(run.load_model().to(device), run.dataset, split, protocols, run.experiment.training.seed)
 
 
 def _steps(ranks: list[torch.Tensor]) -> tuple[Step, ...]:

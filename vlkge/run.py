@@ -13,9 +13,7 @@ An epoch is saved as new files first and then, in one step, by a new `run.json` 
 """
 
 import json
-import os
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -35,6 +33,7 @@ from vlkge.encoders import Modality, foreign_code
 from vlkge.errors import RunError
 from vlkge.features import ModalityFeatures, load_features, save_features
 from vlkge.files import (
+    link_folder,
     read_sealed_json,
     read_tensors,
     refuse_executable,
@@ -122,9 +121,17 @@ class Run:
         Raises:
             RunError: they are altered or missing.
         """
-        if not self.record["checkpoint"]:
-            raise RunError(f"{self.folder} was exported without its checkpoint, so it cannot be trained on; {_REMEDY}")
+        self.require_checkpoint()
         return self._read("checkpoint")
+
+    def require_checkpoint(self) -> None:
+        """Refuse to go on with a run that has been trained and has no checkpoint.
+
+        Raises:
+            RunError: as it was exported.
+        """
+        if self.progress and not self.record["checkpoint"]:
+            raise RunError(f"{self.folder} was exported without its checkpoint, so it cannot be trained on; {_REMEDY}")
 
     def _read(self, kind: str) -> dict[str, Tensor]:
         """What the record names; a training that goes on meanwhile replaces both."""
@@ -191,7 +198,7 @@ def create_run(
             if growth.features:
                 save_features(new / "features", growth.features)
         elif experiment.features:
-            _link_folder(Path(experiment.features), new / "features")
+            link_folder(Path(experiment.features), new / "features")
         text = yaml.safe_dump(experiment.model_dump(), sort_keys=False, allow_unicode=True)
         write_durably(new / EXPERIMENT, text.encode())
         write_durably(new / ENVIRONMENT, (json.dumps(_environment(experiment), indent=2) + "\n").encode())
@@ -284,16 +291,6 @@ def load_weights(model: KGEModel, tensors: Mapping[str, Tensor], source: str) ->
         if not bool(tensor.isfinite().all()):
             raise RunError(f"{source}: {name} holds values that are not finite; {_REMEDY}")
     model.load_state_dict(dict(tensors))
-
-
-def _link_folder(source: Path, target: Path) -> None:
-    target.mkdir()
-    for path in sorted(source.iterdir()):
-        if path.is_file():
-            try:
-                os.link(path.resolve(), target / path.name)
-            except OSError:  # another file system, or one without hard links
-                shutil.copy2(path, target / path.name)
 
 
 def _environment(experiment: Experiment) -> dict[str, Any]:

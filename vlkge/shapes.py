@@ -10,4 +10,4 @@ def fixed(tensor: Tensor) -> bool:
     On a GPU that is quicker: to ask what a tensor holds is to wait for all that was asked before. `torch.compile` can
     do nothing else. On a CPU it is quicker to leave out what is not there.
     """
-    return tensor.device.type != "cpu" or torch.compiler.is_compiling()
+    return not tensor.is_cpu or torch.compiler.is_compiling()

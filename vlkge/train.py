@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from vlkge.run import Run, create_run, load_run
 from vlkge.scorers import REGISTRY as SCORERS
 from vlkge.trainer import Advance, EpochRecord, Trainer
 
-__all__ = ["Advance", "EpochRecord", "check_names", "fit", "resolve", "start"]
+__all__ = ["Advance", "EpochRecord", "check_names", "fit", "on_device", "resolve", "start"]
 
 
 def start(experiment: Experiment, out: Path | None = None, overwrite: bool = False) -> Run:
@@ -123,6 +124,12 @@ def _due(dataset: Dataset, ids: tuple[str, ...]) -> list[str]:
     return [entity for entity, kind in kinds.items() if kind in some]
 
 
+def on_device(run: Run, device: str) -> Run:
+    """The same run, to be trained on another torch device from now on; it draws its own numbers there."""
+    training = run.experiment.training.model_copy(update={"device": device})
+    return replace(run, experiment=run.experiment.model_copy(update={"training": training}))
+
+
 def fit(run: Run, epochs: int | None = None, progress: Advance | None = None) -> Iterator[EpochRecord]:
     """Train a run from where it stands, an epoch at a time; each is saved before it is yielded.
 
@@ -138,6 +145,7 @@ def fit(run: Run, epochs: int | None = None, progress: Advance | None = None) ->
         LockedError: another process trains this run.
     """
     _require_device(run.experiment)
+    run.require_checkpoint()  # before anything is written
     group = Group.join()
     with locked(run.folder) if group.rank == 0 else nullcontext():
         trainer = Trainer(run, group)

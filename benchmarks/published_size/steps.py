@@ -103,12 +103,12 @@ def _synchronised(work: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - began
 
 
-def evaluate(folder: Path, protocol: str) -> Found:
+def evaluate(folder: Path, protocol: str, device: str) -> Found:
     """A full evaluation of the test split by the best weights, from the run folder to the table."""
     began = time.perf_counter()
     run = load_run(folder)
     loaded = time.perf_counter()
-    result = evaluate_run(run, "test", make_protocol(protocol))
+    result = evaluate_run(run, "test", make_protocol(protocol), device)
     ended = time.perf_counter()
     return {"load_seconds": loaded - began, "seconds": ended - loaded, "table": result.rows()}
 

@@ -12,7 +12,7 @@ from vlkge.cli.options import AsJson, Quiet, RunFolder, Split
 if TYPE_CHECKING:
     from vlkge.availability import ByModality
     from vlkge.evaluate import EvaluationResult
-    from vlkge.protocol import EvaluationProtocol
+    from vlkge.gap import SideBySide
 
 app = typer.Typer()
 
@@ -33,28 +33,33 @@ def evaluate(
         bool,
         typer.Option("--by-modality", help="Also by what is known of the entity asked about."),
     ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Rank a split's answers: overall, per relation, and beside two baselines, or under two protocols."""
     from vlkge.availability import evaluate_by_modality
     from vlkge.evaluate import Evaluator, evaluate_run
+    from vlkge.gap import compare_run
+    from vlkge.pretrained import find_device
     from vlkge.protocol import make_protocol
     from vlkge.run import find_run
 
-    rules = [make_protocol(name) for name in protocol or ["strict"]]
+    place, rules = find_device(device), [make_protocol(name) for name in protocol or ["strict"]]
     if len(rules) > 2:
         raise UsageError(f"{len(rules)} protocols are given; name one, or two to compare")
     if len(rules) == 2 and by_modality:
         raise UsageError("--by-modality takes one protocol")
     if len(rules) == 2:
-        _evaluate_both(run, split, (rules[0], rules[1]), as_json, quiet)
+        with terminal.progress_bar(quiet):
+            gap = compare_run(find_run(run), split, (rules[0], rules[1]), place)
+        _show_gap(gap, as_json, quiet)
         return
     loaded, parts = find_run(run), None
     with terminal.progress_bar(quiet):
-        result = evaluate_run(loaded, split, rules[0])
+        result = evaluate_run(loaded, split, rules[0], place)
         if by_modality:
-            parts = evaluate_by_modality(loaded.load_model(), Evaluator(loaded.dataset, split, rules[0]))
+            parts = evaluate_by_modality(loaded.load_model().to(place), Evaluator(loaded.dataset, split, rules[0]))
     if as_json:
         terminal.show_json({**result.to_json(), **({"by_modality": parts.to_json()} if parts else {})})
         return
@@ -76,20 +81,13 @@ def _show_by_modality(parts: "ByModality", quiet: bool) -> None:
         terminal.note("withheld: from the entities of the type with unseen members; from all where there is none")
 
 
-def _evaluate_both(
-    run: Path, split: str, rules: tuple["EvaluationProtocol", "EvaluationProtocol"], as_json: bool, quiet: bool
-) -> None:
-    from vlkge.gap import compare_run
-    from vlkge.run import find_run
-
-    with terminal.progress_bar(quiet):
-        found = compare_run(find_run(run), split, rules)
+def _show_gap(found: "SideBySide", as_json: bool, quiet: bool) -> None:
     if as_json:
         terminal.show_json(found.to_json())
         return
-    a, b = (rule.name for rule in rules)
-    terminal.show_table(title(found.first, split), ("relation", "queries", f"MRR {a}", f"MRR {b}", "gap",
-                                                     f"Hits@10 {a}", f"Hits@10 {b}"), found.rows())  # fmt: skip
+    a, b = (result.about["protocol"]["name"] for result in (found.first, found.second))
+    columns = ("relation", "queries", f"MRR {a}", f"MRR {b}", "gap", f"Hits@10 {a}", f"Hits@10 {b}")
+    terminal.show_table(title(found.first, found.first.about["split"]), columns, found.rows())
     terminal.show_table(f"From {a} to {b}, one change after the other",
                         ("relation", "change of", "ranks changed", "of these better", "MRR change"),
                         found.causes())  # fmt: skip

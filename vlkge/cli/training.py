@@ -152,15 +152,11 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a training from its last epoch, on the same device as if it had not stopped."""
-    from dataclasses import replace
-
     from vlkge.run import find_run
+    from vlkge.train import on_device
 
     found = find_run(run)
-    if device is not None:
-        training = found.experiment.training.model_copy(update={"device": device})
-        found = replace(found, experiment=found.experiment.model_copy(update={"training": training}))
-    _fit(found, epochs, as_json, quiet)
+    _fit(found if device is None else on_device(found, device), epochs, as_json, quiet)
 
 
 def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
