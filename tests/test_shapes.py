@@ -1,17 +1,18 @@
 """The step of a GPU, made on a CPU: the same as its own, and without a question that a GPU would be waited for."""
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tests.test_trainer import ART, DATASET, TEXTS, new_run
+from tests.test_trainer import ART, DATASET, TEXTS, WAYS, new_run
 from tests.vlkge_contracts import make_features
 from vlkge import shapes
 from vlkge.config import load_experiment
@@ -48,21 +49,6 @@ def made(*settings: str) -> tuple[KGEModel, Material]:
     return model, Material(DATASET, plan.training, plan.model.reciprocal, torch.device("cpu"))
 
 
-def elsewhere(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
-
-
-def moved(opponents: Any) -> Any:
-    """Every tensor in it elsewhere."""
-    if isinstance(opponents, torch.Tensor):
-        return elsewhere(opponents)
-    if isinstance(opponents, (list, tuple)):
-        return type(opponents)(map(moved, opponents))
-    if is_dataclass(opponents):
-        return type(opponents)(**{field.name: moved(getattr(opponents, field.name)) for field in fields(opponents)})
-    return opponents
-
-
 def stepped(model: KGEModel, material: Material) -> dict[str, torch.Tensor]:
     """The parameters after two steps with the same negatives."""
     optimizer, generator = RowAdagrad(model.parameters(), 0.1), torch.Generator().manual_seed(0)
@@ -97,25 +83,38 @@ def test_its_steps_are_those_of_a_cpu(
         torch.testing.assert_close(found[name], parameter, rtol=1e-4, atol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize("scorer", SCORERS.names())
-@pytest.mark.parametrize("way", [
-    (), ("model.structural=masked", "training.corrupt=tail"), ("model.structural=own", "model.imaginary=fused"),
-    ("model.dropout=0.5", "model.modality_dropout=0.2", "model.fusion=gated"),
-    ("model.reciprocal=true", "training.loss=softmax", "training.negatives=all"),
-])  # fmt: skip
-def test_a_step_on_another_device_stays_there_and_waits_for_nothing(scorer: str, way: tuple[str, ...]) -> None:
-    """On a device without memory: a number or a shape that depends on what a tensor holds is an error there."""
-    model, material = made(f"model.scorer={scorer}", *way)
-    positives, opponents = next(material.batches(torch.Generator()))
-    with FakeTensorMode(static_shapes=True) as there:
-        there.allow_meta = True
-        model.train()._apply(elsewhere)
-        optimizer = RowAdagrad(model.parameters(), 0.1)
-        cost = Objective()(model, elsewhere(positives), moved(opponents))
-        (cost.total(cost.terms, len(positives)) / cost.terms).backward()
-        optimizer.step()
-        with pytest.raises(RuntimeError, match=r"device"):
-            Objective()(model, torch.empty(3, 3, dtype=torch.int64), moved(opponents))
+CASES = [
+    [f"model.scorer={scorer}", *way]
+    for scorer in SCORERS.names()
+    for way in (
+        *WAYS,
+        ("model.reciprocal=true", "model.observed=[degree, links]"),
+        ("model.structural=own", "model.imaginary=fused", "model.modality_dropout=0.2", "model.fusion=gated"),
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def elsewhere(features: Path) -> list[dict[str, Any]]:
+    """What came of every case on a second device."""
+    command = [sys.executable, "-m", "tests.second_device", features.parent]
+    ended = subprocess.run(command, input=json.dumps(CASES), capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[" ".join(case) for case in CASES])
+def test_a_second_device_trains_resumes_and_evaluates_as_the_first(
+    number: int, elsewhere: list[dict[str, Any]], features: Path, tmp_path: Path
+) -> None:
+    """Where tensors of two devices meet, that one refuses."""
+    case, found = CASES[number], elsewhere[number]
+    with as_on_a_gpu():
+        expected = [record.loss for record in fit(new_run(tmp_path / "run", features, *case), 3)]
+    assert found["losses"] == expected
+    assert found["far"] == found["near"]
+    if not {"training.negatives=all", "training.share_negatives=true"} & set(case) and "observed" not in str(case):
+        assert found["asked"] == 0  # a step waits for nothing
 
 
 def test_it_trains_and_goes_on_as_if_it_had_not_stopped(features: Path, tmp_path: Path) -> None:
