@@ -1,13 +1,16 @@
 """A graph of the size of WikiArt-MKG-v2 with 768-d features: loading, an epoch, a full evaluation.
 
     python benchmarks/v2_size.py [--workspace workspace/v2-size]                  an epoch and an evaluation
-    python benchmarks/v2_size.py --device cuda                                    20 epochs and an evaluation
+    python benchmarks/v2_size.py --device cuda                                    20 epochs and an evaluation, --ways
+    python benchmarks/v2_size.py --ways              also trained by other precisions, and compiled: what each one pays
     python benchmarks/v2_size.py --triples 100000 --set model.dim=64              smaller
 
 The graph is made up from a seed, once: 224,166 entities, 22 relations, 8,294,101 triples, most of them
 isRelatedToArtwork, of which an epoch takes one in a thousand. The experiment is the official code's: DistMult, average
 of structure, picture and text, one negative, per-relation candidates. Each step runs in a process of its own; the
 table of the test split and the time of a step beside the time that its memory traffic alone would take are printed.
+`--ways` adds whole trainings in TensorFloat32 (on a GPU) and bfloat16, to see how far the MRR moves, and a few epochs
+under each mode of torch.compile; what fails there is told and does not end the rest.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,8 @@ import torch
 from published_size import graph, steps
 
 STEPS = ("load", "train", "evaluate")
+COMPILED_EPOCHS = 3
+"""The first of them compiles; a step's time is that of the fastest."""
 
 
 def parse() -> argparse.Namespace:
@@ -41,6 +47,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    parser.add_argument("--ways", action="store_true", help="other precisions and torch.compile too; always on a GPU")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     return parser.parse_args()
 
@@ -57,8 +64,10 @@ def main() -> None:
     make(asked, place)
     began = time.monotonic()
     found = {step: in_its_process(step) for step in STEPS}
+    seconds = time.monotonic() - began
+    ways = [try_way(*way) for way in ways_of(asked)] if asked.ways or on_gpu(asked) else []
     report = {"device": name_of(asked.device), "cores": os.cpu_count(), "torch": torch.__version__,
-              "load_average": os.getloadavg()[0], "seconds": time.monotonic() - began, **found}  # fmt: skip
+              "load_average": os.getloadavg()[0], "seconds": seconds, **found, "ways": ways}  # fmt: skip
     print(json.dumps(report, indent=2) if asked.json else markdown(report))
 
 
@@ -72,10 +81,35 @@ def make(asked: argparse.Namespace, place: Path) -> None:
     graph.write_features(place / "release", place / "features", asked.seed)
 
 
-def in_its_process(step: str) -> dict[str, Any]:
+def ways_of(asked: argparse.Namespace) -> list[tuple[str, str, int]]:
+    """Precision, mode of torch.compile and epochs of what the training is compared with."""
+    whole = asked.epochs or (20 if on_gpu(asked) else 1)
+    precisions = ["tf32", "bfloat16"] if on_gpu(asked) else ["bfloat16"]
+    return [(precision, "none", whole) for precision in precisions] + [
+        ("float32", mode, COMPILED_EPOCHS) for mode in ("default", "reduce-overhead")
+    ]
+
+
+def try_way(precision: str, mode: str, epochs: int) -> dict[str, Any]:
+    """What a training by other settings comes to, or that it failed."""
+    settings = [f"training.precision={precision}", f"training.compile={mode}"]
+    named = {"precision": precision, "compile": mode}
+    try:
+        more = ["--epochs", str(epochs), *(part for setting in settings for part in ("--set", setting))]
+        return {**named, **in_its_process("train", more)}
+    except SystemExit as failed:
+        return {**named, "failed": str(failed)}
+
+
+def on_gpu(asked: argparse.Namespace) -> bool:
+    """Whether the training is to run on one."""
+    return bool(asked.device.startswith("cuda"))
+
+
+def in_its_process(step: str, more: Sequence[str] = ()) -> dict[str, Any]:
     """The answer of a step, and the most memory that its process held."""
-    print(step, file=sys.stderr)
-    process = subprocess.Popen([sys.executable, *sys.argv, "--step", step], stdout=subprocess.PIPE)
+    print(step, *more, file=sys.stderr)
+    process = subprocess.Popen([sys.executable, *sys.argv, "--step", step, *more], stdout=subprocess.PIPE)
     assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -90,7 +124,7 @@ def run_step(asked: argparse.Namespace, place: Path) -> dict[str, Any]:
         return steps.load(place / "release", place / "features", asked.protocol)
     if asked.step == "evaluate":
         return steps.evaluate(place / "run", asked.protocol, asked.device)
-    epochs = asked.epochs or (20 if asked.device.startswith("cuda") else 1)
+    epochs = asked.epochs or (20 if on_gpu(asked) else 1)
     settings = [f"model.scorer={asked.scorer}", "model.dim=768", f"training.epochs={epochs}",
                 f"training.patience={epochs}", f"training.device={asked.device}", f"protocol={asked.protocol}",
                 f"training.seed={asked.seed}", *asked.settings]  # fmt: skip
@@ -128,7 +162,21 @@ def markdown(report: dict[str, Any]) -> str:
         "| relation | queries | candidates | MRR | Hits@1 | Hits@3 | Hits@10 |", "|---|---:|---:|---:|---:|---:|---:|",
         *(f"| {name} | {n:,} | {m:,} | {' | '.join(f'{value:.3f}' for value in rest[:4])} |"
           for name, n, m, *rest in evaluate["table"]),
+        *table_of_ways(train, report["ways"]),
     ])  # fmt: skip
+
+
+def table_of_ways(train: dict[str, Any], ways: Sequence[dict[str, Any]]) -> list[str]:
+    """A row for each training, where others were tried; the first is the yardstick."""
+    if not ways:
+        return []
+    rows = ["", "| precision | torch.compile | epochs | a step, µs | the first epoch, s | validation MRR |",
+            "|---|---|---:|---:|---:|---:|"]  # fmt: skip
+    for way in ({"precision": "float32", "compile": "none", **train}, *ways):
+        numbers = (f"{len(way['epochs'])} | {way['step_seconds'] * 1e6:,.0f} | {way['epochs'][0]:,.1f} | "
+                   f"{way['validation_mrr']:.4f}") if "epochs" in way else way["failed"]  # fmt: skip
+        rows.append(f"| {way['precision']} | {way['compile']} | {numbers} |")
+    return rows
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict:
         "4000",
         "--set",
         "model.dim=16",
+        "--ways",
         "--json",
     ]
     place = ["--workspace", tmp_path_factory.mktemp("v2")]
@@ -39,3 +40,10 @@ def test_the_published_size_is_measured_from_its_files_to_its_table(measured: di
     asked = {name: queries for name, queries, *_ in measured["evaluate"]["table"]}
     assert asked.pop("all") == sum(asked.values()) > 50
     assert "hasNationality" not in asked
+
+
+def test_other_precisions_and_compiled_steps_are_tried_beside_it(measured: dict) -> None:
+    ways = {(way["precision"], way["compile"]): way for way in measured["ways"]}
+    assert ways.keys() == {("bfloat16", "none"), ("float32", "default"), ("float32", "reduce-overhead")}
+    for way in ways.values():
+        assert way.get("failed") or way["validation_mrr"] == pytest.approx(measured["train"]["validation_mrr"], abs=0.1)
