@@ -13,21 +13,18 @@ from mkg_builder.align import align
 from mkg_builder.checks import expectation_findings, name_findings
 from mkg_builder.clean import clean, drop_pictures, drop_unused
 from mkg_builder.decisions import decided, read_decisions, record, write_review
+from mkg_builder.entity_pictures import clusters_of, pictures_of, verify_pictures
 from mkg_builder.errors import DataError, UpstreamError
 from mkg_builder.facts import Facts
 from mkg_builder.findings import Finding, raise_on_errors
 from mkg_builder.graph import Dropped, Entity, Literal, Triple
-from mkg_builder.images import BrokenPicture, Picture, inspect_all
 from mkg_builder.knowledge_graph import KnowledgeGraph, relations_of
 from mkg_builder.picture_pool import PicturePool
-from mkg_builder.recipe import Recipe
 from mkg_builder.schema import MANIFEST, read_manifest
-from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Observations, Progress, Vectors
 from mkg_builder.split import sides_of, split_facts
 from mkg_builder.statements import Namesakes, accepted
 from mkg_builder.triples import Triples, TriplesBuilder
-from mkg_builder.twins import by_picture
 from mkg_builder.workshop import Job, Workshop
 from mkg_builder.write import Draft, write_release
 
@@ -98,10 +95,10 @@ def _make(workshop: Workshop, advance: Progress | None) -> BuildReport:
     facts, observations = _read(workshop)
     entities, read = len(facts.entities), len(facts.triples)
     facts = _align(workshop, facts, observations)
-    facts, whole, broken = _verify_pictures(drop_pictures(facts, recipe), snapshot, advance)
+    facts, whole, broken = verify_pictures(drop_pictures(facts, recipe), snapshot, advance)
     facts = clean(facts, recipe)
-    pictures = _pictures(facts, whole, broken)
-    facts, sides = split_facts(facts, recipe.split, _duplicates(pictures, recipe))
+    pictures = pictures_of(facts, whole, broken)
+    facts, sides = split_facts(facts, recipe.split, clusters_of(pictures, recipe.images.near_duplicate_distance))
     facts = drop_unused(facts, recipe)
     graph = KnowledgeGraph(facts.entities, relations_of(recipe), facts.triples, facts.literals, facts.dropped)
     parts = sides_of(graph.triples, sides)
@@ -240,56 +237,10 @@ def _align(workshop: Workshop, facts: Facts, observations: Observations) -> Fact
     return found.facts
 
 
-def _duplicates(pictures: Mapping[str, Picture | BrokenPicture], recipe: Recipe) -> dict[str, str]:
-    """Entity -> its cluster of pictures that are the same or nearly."""
-    whole = {name: picture for name, picture in pictures.items() if isinstance(picture, Picture)}
-    files = {name: picture.sha256 for name, picture in whole.items()}
-    hashes = {name: picture.phash for name, picture in whole.items() if picture.phash is not None}
-    return by_picture(files, hashes, recipe.images.near_duplicate_distance)
-
-
 def _vectors(workshop: Workshop, graph: KnowledgeGraph) -> Iterator[Vectors]:
     """The feature vectors that the sources publish of the graph's entities."""
     for name, source in workshop.sources.items():
         yield from source.vectors(workshop.context(name, online=False), graph.entities.keys())
-
-
-def _verify_pictures(
-    facts: Facts, snapshot: Snapshot, advance: Progress | None
-) -> tuple[Facts, dict[str, Picture], dict[str, BrokenPicture]]:
-    """Decode every picture; an entity whose picture is broken has none.
-
-    Returns:
-        The facts; the whole pictures by their own keys, whosever they will be; the broken ones by their entities.
-    """
-    pictured = [(entity, entity.image) for entity in facts.entities.values() if entity.image is not None]
-    whole: dict[str, Picture] = {}
-    broken: dict[str, BrokenPicture] = {}
-    entities = dict(facts.entities)
-    verdicts = inspect_all(snapshot, [key for _, key in pictured])
-    for done, ((entity, key), verdict) in enumerate(zip(pictured, verdicts, strict=True), 1):
-        if isinstance(verdict, BrokenPicture):
-            broken[entity.id] = verdict
-            entities[entity.id] = replace(entity, image=None)
-        else:
-            whole[key] = verdict
-        if advance is not None:
-            advance("pictures", done, len(pictured), len(broken))
-    return replace(facts, entities=entities), whole, broken
-
-
-def _pictures(
-    facts: Facts, whole: Mapping[str, Picture], broken: Mapping[str, BrokenPicture]
-) -> dict[str, Picture | BrokenPicture]:
-    """Entity -> its picture, or why it has none; what was joined to an entity brought its own along."""
-    pictures: dict[str, Picture | BrokenPicture] = {}
-    for name, entity in facts.entities.items():
-        joined = (name, *(other for other in entity.same_as if other not in facts.entities))
-        if entity.image is not None:
-            pictures[name] = whole[entity.image]
-        elif (first := next((other for other in joined if other in broken), None)) is not None:
-            pictures[name] = broken[first]
-    return pictures
 
 
 def _require_replaceable(release: Path, draft: Draft) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mkg_builder.errors import RecipeError, UnknownNameError
 
 MAX_BYTES = 1_000_000
+SHOULD = "Input should be "
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 M = TypeVar("M", bound=BaseModel)
 
@@ -101,13 +102,27 @@ def validate(model: type[M], data: Mapping[str, Any], where: str | Callable[[Loc
     except UnknownNameError as error:
         raise RecipeError(f"{source(())}: {error}") from None
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = source(fault["loc"])
-        path = ".".join(str(part) for part in fault["loc"])
+        fault, *others = error.errors()
+        where, place = source(fault["loc"]), _place(data, fault["loc"])
+        path = ".".join(str(part) for part in place)
         if fault["type"] == "extra_forbidden":
             known = _known_keys(model, fault["loc"][:-1])
             raise RecipeError(f"{where}: {UnknownNameError(f'key at {path}:', str(fault['loc'][-1]), known)}") from None
-        raise RecipeError(f"{where}: {path or 'recipe'}: {fault['msg'].removeprefix('Value error, ')}") from None
+        said = [fault["msg"].removeprefix("Value error, ")]
+        said += [f"or {other['msg'].removeprefix(SHOULD)}" for other in others if _place(data, other["loc"]) == place]
+        raise RecipeError(f"{where}: {path or 'recipe'}: {', '.join(said)}") from None
+
+
+def _place(data: Any, location: Location) -> Location:
+    """Where in the data a fault is: its location without the kinds that pydantic tried one after the other there."""
+    place: list[int | str] = []
+    for number, part in enumerate(location, 1):
+        if (isinstance(data, Mapping) and part in data) or (isinstance(data, list) and isinstance(part, int)):
+            data = data[part]
+        elif not isinstance(data, Mapping) or number < len(location):
+            continue
+        place.append(part)  # also the last one, where it is a key that is missing
+    return tuple(place)
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

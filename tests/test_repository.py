@@ -21,9 +21,9 @@ SHIPPED = [*LIBRARY, *sorted((ROOT / "recipes").rglob("*.py"))]
 MKG_BUILDER = (
     "__main__", "cli", "explore", "build", "publish", "hub", "variant", "report", "world_map", "countries",
     "summary", "checks", "leaks", "write", "shards", "compare", "differences", "croissant", "card", "statistics",
-    "split", "decisions", "align", "clean", "reconcile", "facts", "knowledge_graph", "workshop", "images",
-    "sources", "testing", "context", "picture_pool", "picture_worker", "http", "robots", "throttle", "replies",
-    "wire", "connections", "sparql", "snapshot", "lock", "journal", "source", "recipe", "layers", "rows", "strict",
+    "split", "decisions", "align", "clean", "reconcile", "entity_pictures", "facts", "knowledge_graph", "workshop",
+    "images", "sources", "testing", "context", "picture_pool", "picture_worker", "http", "robots", "throttle",
+    "replies", "wire", "connections", "sparql", "snapshot", "lock", "journal", "source", "recipe", "layers", "rows", "strict",
     "content", "schema", "statements", "triples", "twins", "unions", "near_duplicates", "picture", "graph",
     "findings", "remote", "markdown", "page", "terminal", "registry", "places", "tables", "names", "dates", "durable",
     "ordering", "addresses", "clock", "progress", "redaction", "errors",
