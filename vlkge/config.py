@@ -78,7 +78,8 @@ class TrainingConfig(_Section):
         share_negatives: draw once for all positives of a batch (of a relation, where the pool is the relation's).
         distinct: never give one positive the same negative twice.
         negative_pool: replacements are the relation's own ends in train (`relation`) or any entity of train.
-        corrupt: which end is replaced; `auto`: `tail` in the inductive setting, else `both`.
+        corrupt: which end is replaced; `auto`: `tail` in the inductive setting, else `both`; with reciprocal relations
+            it is the tail in any case.
         known: what a negative must not be: a triple of `train`; of `all` splits; or of all splits in either
             direction, as in the official code (`reference`).
         sample: share of a relation's train triples that an epoch takes, by relation; others are taken whole.
