@@ -46,7 +46,7 @@ class Far(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return run(operation, args, kwargs or {})
+        return carry_out(operation, args, kwargs or {})
 
     def tolist(self) -> Any:
         """Numbers, for which a GPU would be waited for."""
@@ -62,10 +62,10 @@ class Everywhere(TorchDispatchMode):
     """Lets what makes new tensors make them on the device, if that is asked for."""
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return run(operation, args, kwargs or {})
+        return carry_out(operation, args, kwargs or {})
 
 
-def run(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+def carry_out(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Do in memory what is asked of tensors of the device."""
     name, given = operation.overloadpacket.__name__, tree_leaves((args, kwargs))
     where = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
@@ -97,16 +97,14 @@ def install() -> None:
     for name in UNDER_TORCH:
         packet, _, overload = name.partition(".")
         operation = getattr(getattr(torch.ops.aten, packet), overload or "default")
-        _library.impl(name, lambda *args, _of=operation, **kwargs: run(_of, args, kwargs), "PrivateUse1")
+        _library.impl(name, lambda *args, _of=operation, **kwargs: carry_out(_of, args, kwargs), "PrivateUse1")
     of_cpu = torch.Generator
     torch.Generator = type("Generator", (of_cpu,), {"__new__": lambda cls, _="cpu": of_cpu.__new__(cls)})  # type: ignore[misc]
 
 
 def try_out(folder: Path, features: Path, settings: list[str]) -> dict[str, Any]:
-    """Two epochs, a third one of the run as it then lies there, an evaluation."""
+    """Two epochs, a third one of the run as it then lies there, everything that `vlkge evaluate` measures."""
     from tests.test_trainer import new_run
-    from vlkge.evaluate import evaluate_run
-    from vlkge.protocol import make_protocol
     from vlkge.run import load_run
     from vlkge.train import fit
     from vlkge.trainer import Trainer
@@ -123,10 +121,22 @@ def try_out(folder: Path, features: Path, settings: list[str]) -> dict[str, Any]
     Trainer._step = counted  # type: ignore[method-assign]
     with Everywhere():
         losses = [record.loss for record in [*fit(new, 2), *fit(load_run(new.folder), 3)]]
-        far = evaluate_run(load_run(new.folder), "test", make_protocol("strict"), FAR)
+        far = measured(load_run(new.folder), FAR)
     Trainer._step = step  # type: ignore[method-assign]
-    near = evaluate_run(load_run(new.folder), "test", make_protocol("strict"))
-    return {"asked": max(counts), "losses": losses, "far": far.model.overall.mrr, "near": near.model.overall.mrr}
+    return {"asked": max(counts), "losses": losses, "far": far, "near": measured(load_run(new.folder), "cpu")}
+
+
+def measured(run: Any, device: str) -> list[dict[str, Any]]:
+    """An evaluation, one by modality and two protocols side by side."""
+    from vlkge.availability import evaluate_by_modality
+    from vlkge.evaluate import Evaluator, evaluate_run
+    from vlkge.gap import compare_run
+    from vlkge.protocol import make_protocol
+
+    strict, reference = make_protocol("strict"), make_protocol("reference")
+    parts = evaluate_by_modality(run.load_model().to(device), Evaluator(run.dataset, "test", strict))
+    found = evaluate_run(run, "test", strict, device), parts, compare_run(run, "test", (reference, strict), device)
+    return [one.to_json() for one in found]
 
 
 def main(folder: Path) -> None:
