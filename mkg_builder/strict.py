@@ -117,7 +117,9 @@ def _place(data: Any, location: Location) -> Location:
     """Where in the data a fault is: its location without the kinds that pydantic tried one after the other there."""
     place: list[int | str] = []
     for number, part in enumerate(location, 1):
-        if (isinstance(data, Mapping) and part in data) or (isinstance(data, list) and isinstance(part, int)):
+        if isinstance(data, Mapping) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int):
             data = data[part]
         elif not isinstance(data, Mapping) or number < len(location):
             continue

@@ -8,7 +8,7 @@ import torch
 
 from mkg_builder.durable import file_sha256
 from tests import painted
-from tests.vlkge_contracts import make_dataset
+from tests.vlkge_contracts import SPLITS, make_dataset
 from vlkge.calibration import (
     FILE,
     Asked,
@@ -79,6 +79,14 @@ def test_one_candidate_alone_and_equal_scores_are_no_trouble() -> None:
     assert fit_temperature(torch.ones(3, 1), torch.zeros(3, dtype=torch.int64)) == 1.0
     flat = RelationCalibration("softmax", 1 / fit_temperature(torch.ones(3, 4), torch.tensor([0, 1, 2])), 0.0, 3)
     assert flat.probabilities(torch.ones(1, 4), torch.zeros(1, 4, dtype=torch.bool)).tolist() == [[0.25] * 4]
+
+
+def test_scores_that_are_all_alike_give_no_probabilities() -> None:
+    """A model without vectors for what is unseen scores 0; any scale fits that, and would be sure of all others."""
+    facts = {split: [(f"artwork:{split}{i}", "by", f"artist:{i % 2}") for i in range(4)] for split in SPLITS}
+    dataset = make_dataset(facts)
+    blind = ModelConfig(scorer="distmult", dim=3, structural="own", modalities=["structural"])
+    assert calibrate(dataset, build_model(blind, dataset, {}, 0)) == {}
 
 
 def test_no_other_sigmoid_has_a_smaller_cross_entropy() -> None:

@@ -192,11 +192,31 @@ def test_what_cannot_be_asked_is_refused_by_name() -> None:
         find_protocol("referense")
     with pytest.raises(FeaturesError, match="no train example of hasStyle has a vector"):
         relation_task(EVERYTHING, ~HAVE, "hasStyle", STRICT)
+    new = EVERYTHING.triples["test"].clone()
+    tags = torch.tensor([EVERYTHING.types[tail] == "tag" for tail in new[:, 2]])
+    new[tags, 2] = EVERYTHING.entity_index("style:a")
+    strangers = replace(EVERYTHING, triples={**EVERYTHING.triples, "test": new})
+    with pytest.raises(FeaturesError, match="no test example of hasTag with a tail that train knows"):
+        relation_task(strangers, HAVE, "hasTag", STRICT)
 
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("1889", (1889.0, False)), ("1850-1900", (1875.0, True)), ("-50", (-50.0, False)), ("c. 1889", None), ("", None)],
+    [
+        ("1889", (1889.0, False)),
+        ("1850-1900", (1875.0, True)),
+        ("-50", (-50.0, False)),
+        ("c. 1889", None),
+        ("", None),
+        ("1885-90", (1887.5, True)),
+        ("1889/90", (1889.5, True)),
+        ("1905–06", (1905.5, True)),
+        ("1889-06", (1889.0, False)),
+        ("1889-85", None),
+        ("-50–-10", (-30.0, True)),
+        ("1900-1850", None),
+        ("10-5", None),
+    ],
 )
 def test_numbers_are_read_and_spans_are_their_middle(text: str, number: tuple[float, bool] | None) -> None:
     assert read_number(text) == number

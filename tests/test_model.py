@@ -79,6 +79,20 @@ def test_a_picture_from_outside_becomes_what_the_same_picture_in_the_graph_is() 
         torch.testing.assert_close(made.represent_outside({"image": raw}), made.represent(index("artwork:e")))
 
 
+@pytest.mark.parametrize("scorer", ["distmult", "complex"])
+@pytest.mark.parametrize("structural", ["shared", "own", "masked"])
+def test_who_is_of_another_type_is_from_outside_what_an_unlearned_one_of_it_is(scorer: str, structural: str) -> None:
+    learned = DATASET.seen()
+    learned[index("artist:0", "artwork:a")] = False
+    config = ModelConfig(scorer=scorer, dim=3, structural=structural, modalities=["structural", "text"])
+    made = build_model(config, DATASET, FEATURES, 0, learned).eval()
+    for entity, unseen in (("artist:0", False), ("artwork:a", True)):
+        raw = torch.from_numpy(FEATURES["text"].align((entity,))[0])
+        torch.testing.assert_close(made.represent_outside({"text": raw}, unseen), made.represent(index(entity)))
+        with made.real.without(["structural"], torch.tensor([True])):
+            torch.testing.assert_close(made.represent_outside({"text": raw}, unseen), made.represent(index(entity)))
+
+
 def test_an_entity_without_anything_is_a_zero_vector_and_says_so() -> None:
     made = model(modalities=["text"])
     assert made.represent(index("artist:1")).tolist() == [[0.0] * 3]

@@ -96,6 +96,11 @@ def test_ands_of_many_ors_are_refused_before_they_are_multiplied_out() -> None:
         parse("?x: " + ", ".join([either] * 40))
 
 
+def test_parentheses_that_are_nested_too_deep_are_refused() -> None:
+    with pytest.raises(UsageError, match="nested too deep"):
+        parse("?x: " + "(" * 5000 + "a(?x, c)" + ")" * 5000)
+
+
 NAMES = st.text(min_size=1).map(lambda text: text.replace("\x7f", ""))
 TERMS = st.one_of(
     st.builds(Term, NAMES, st.just(False)), st.builds(Term, st.from_regex(r"\A\?[a-zé_0-9]+\Z"), st.just(True))

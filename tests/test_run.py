@@ -109,6 +109,14 @@ def test_it_keeps_the_weights_of_the_best_epoch_alone_beside_the_last_checkpoint
     assert len((run.folder / "metrics.jsonl").read_text().splitlines()) == 4
 
 
+def test_what_a_killed_training_had_begun_to_write_is_cleared_away(tmp_path: Path) -> None:
+    run = trained(tmp_path, epochs=1)
+    begun = run.folder / ".checkpoint-0002.safetensors.99999.tmp"
+    begun.write_bytes(b"half")
+    list(fit(load_run(run.folder), 2))
+    assert not begun.exists()
+
+
 def test_every_altered_byte_is_noticed(tmp_path: Path) -> None:
     run = trained(tmp_path)
     unsealed = ("metrics.jsonl", "lock")

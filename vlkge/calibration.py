@@ -30,7 +30,9 @@ from vlkge.scores import ModelScores
 
 Method = Literal["softmax", "sigmoid", "relative sigmoid"]
 SPLITS = ("train", "validation", "test")
-FILE, FORMAT = "calibration.json", 3
+FILE, FORMAT = "calibration.json", 4
+EQUAL = 1e-6
+"""Of the largest score, a difference that is none."""
 BINS = 10
 LEAST_QUERIES = 100
 """So many are taken of a relation, however many candidates each has."""
@@ -101,12 +103,17 @@ def calibrate(dataset: Dataset, model: KGEModel) -> dict[str, RelationCalibratio
     found = {}
     for relation, name in enumerate(dataset.relations):
         asked = ask(dataset, "validation", relation, scores)
-        if asked is None or not dataset.relation_info[name].evaluated:
+        if asked is None or not dataset.relation_info[name].evaluated or _tell_nothing(asked.scores):
             continue
         fitted = _fit(asked, single_valued(dataset, relation))
         tested = ask(dataset, "test", relation, scores)
         found[name] = fitted if tested is None else _measured(fitted, tested)
     return found
+
+
+def _tell_nothing(scores: Tensor) -> bool:
+    """Whether scores differ by no more than float32 rounds: any scale would fit them, and be certain of all others."""
+    return float(scores.double().std(correction=0)) <= EQUAL * max(1.0, float(scores.abs().max()))
 
 
 def single_valued(dataset: Dataset, relation: int) -> bool:

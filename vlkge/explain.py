@@ -77,7 +77,10 @@ class Explainer:
         if subject.index is not None:
             among = among[among != subject.index]
         with torch.no_grad():
-            fused = real.outside(subject.raw) if subject.index is None else real(torch.tensor([subject.index]))
+            if subject.index is None:
+                fused = real.outside(subject.raw, self.predictor.is_unseen(subject))
+            else:
+                fused = real(torch.tensor([subject.index]))
             direction = normalize(fused, dim=-1)
             places, cosines = best(
                 lambda _, part: direction @ normalize(real(among[part]), dim=-1).T, (1, len(among)), self.count

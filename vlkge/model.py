@@ -96,8 +96,12 @@ class EntityRepresentation(nn.Module):
         largest = drawn.masked_fill(~present, -1.0).max(0, keepdim=True).values
         return present & ((drawn >= self.dropout) | (drawn == largest))
 
-    def outside(self, raw: Mapping[Modality, Tensor]) -> Tensor:
-        """Fused vectors [k, parts * dim] of things outside the graph, from encoders' vectors [k, d] by modality.
+    def outside(self, raw: Mapping[Modality, Tensor], unseen: bool = True) -> Tensor:
+        """Fused vectors [k, parts * dim] of things outside the graph, as an entity that was not learned from has them.
+
+        Args:
+            raw: encoders' vectors [k, d] by modality.
+            unseen: whether they are of the type that has unseen members, which may share a vector.
 
         Raises:
             ExperimentError: the model has no such modality.
@@ -109,9 +113,12 @@ class EntityRepresentation(nn.Module):
         count = max(map(len, given.values()), default=1)
         parts = {name: self.modalities[name].project(vectors) for name, vectors in given.items()}  # type: ignore[operator]
         free = dict(self.modalities.items()).get(STRUCTURAL)
-        if isinstance(free, FreeVectors) and free.shared is not None:
-            parts[STRUCTURAL] = free.weight[free.shared].expand(count, -1)
         absent = torch.zeros(count, self._size)
+        if isinstance(free, FreeVectors) and STRUCTURAL not in self.withheld:
+            if free.shared is not None and unseen:
+                parts[STRUCTURAL] = free.weight[free.shared].expand(count, -1)
+            elif free.zeros:
+                parts[STRUCTURAL] = absent
         present = torch.tensor([[name in parts] * count for name in self.modalities])
         return self._fuse(torch.stack([parts.get(name, absent) for name in self.modalities]), present)
 
@@ -211,9 +218,9 @@ class KGEModel(nn.Module):
         free = STRUCTURAL not in self.real.withheld  # a free imaginary part goes with the structural vector
         return torch.cat([real, self.imaginary(indices, real, free)], dim=-1)
 
-    def represent_outside(self, raw: Mapping[Modality, Tensor]) -> Tensor:
-        """Vectors [k, parts * dim] of things outside the graph, from encoders' vectors [k, d] by modality."""
-        real = self.real.outside(raw)
+    def represent_outside(self, raw: Mapping[Modality, Tensor], unseen: bool = True) -> Tensor:
+        """Vectors [k, parts * dim] of things outside the graph; as `EntityRepresentation.outside`."""
+        real = self.real.outside(raw, unseen)
         return real if self.imaginary is None else torch.cat([real, self.imaginary.outside(real)], dim=-1)
 
     @torch.no_grad()

@@ -14,12 +14,22 @@ _SPAN = re.compile(rf"\s*({_NUMBER})\s*(?:[-–/]\s*({_NUMBER})\s*)?")
 
 
 def read_number(text: str) -> tuple[float, bool] | None:
-    """The number that a text is, the middle of the span that it is (`1850-1900`), or None; and whether it is a span."""
+    """The number that a text is, the middle of the span that it is (`1850-1900`, `1885-90`), or None; whether a span.
+
+    `1889-06` is a month of 1889.
+    """
     found = _SPAN.fullmatch(text)
     if not found:
         return None
-    first, *last = (float(part.replace("−", "-")) for part in found.groups() if part)
-    return (first + last[0]) / 2 if last else first, bool(last)
+    first, last = (part and part.replace("−", "-") for part in found.groups())
+    if last is None:
+        return float(first), False
+    if first.isdigit() and last.isdigit() and 2 < len(first) > len(last) and float(last) < float(first):
+        month, last = len(last) == 2 and 1 <= int(last) <= 12, first[: -len(last)] + last
+        if month and float(last) < float(first):
+            return float(first), False
+    start, end = float(first), float(last)
+    return None if end < start else ((start + end) / 2, True)
 
 
 def read_numbers(texts: Sequence[str]) -> tuple[Tensor, Tensor]:

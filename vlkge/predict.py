@@ -240,7 +240,12 @@ class Predictor:
         """The vector [1, size] of a subject; of one outside the graph what is left out is never read."""
         if subject.index is not None:
             return self.model.represent(torch.tensor([subject.index]))
-        return self.model.represent_outside({name: raw for name, raw in subject.raw.items() if name != without})
+        raw = {name: vectors for name, vectors in subject.raw.items() if name != without}
+        return self.model.represent_outside(raw, self.is_unseen(subject))
+
+    def is_unseen(self, subject: Subject) -> bool:
+        """Whether a subject is of the type that has unseen members; where there is no such type, of none."""
+        return self.dataset.unseen_type is not None and subject.kind == self.dataset.unseen_type
 
     def _best(
         self, relation: int, scores: Tensor, likely: Tensor | None, allowed: Tensor, known: dict[int, str], top: int

@@ -111,7 +111,9 @@ def relation_task(dataset: Dataset, present: Tensor, relation: str, protocol: Pr
         splits["train"] = Examples(heads, classes)
         splits["validation"] = _answerable(splits["validation"])
         return Task(relation, Classes(len(known)), splits)
-    return Task(relation, Labels(len(known)), {split: _labelled(found, known) for split, found in pairs.items()})
+    labelled = {split: _labelled(found, known) for split, found in pairs.items()}
+    _require({split: part.rows for split, part in labelled.items()}, f"{relation} with a tail that train knows")
+    return Task(relation, Labels(len(known)), labelled)
 
 
 def number_task(dataset: Dataset, pairs: Mapping[str, Tensor], name: str, protocol: ProbeProtocol) -> Task:

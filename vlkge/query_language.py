@@ -110,7 +110,10 @@ def parse(text: str) -> Query:
             (error.pos_in_stream or 0) + 1, f"expected {_either(error.allowed)}, got {error.char!r}"
         ) from None
     target, either = tree.children
-    return Query(str(target), tuple(map(tuple, _branches(either))))
+    try:
+        return Query(str(target), tuple(map(tuple, _branches(either))))
+    except RecursionError:
+        raise UsageError("question: parentheses are nested too deep; leave out those that group nothing") from None
 
 
 def _refuse(column: int, problem: str) -> UsageError:

@@ -168,9 +168,17 @@ def choose_attributes(dataset: Dataset, kind: str, names: list[str] | None = Non
 def common_attributes(
     dataset: Dataset, retriever: Retriever, attributes: list[Attribute], kind: str
 ) -> list[Attribute]:
-    """The attributes that at least half of what can be found has; a rarer one would leave few to be judged."""
+    """The attributes that at least half of what can be found has; a rarer one would leave few to be judged.
+
+    Raises:
+        UsageError: there is none.
+    """
     found = _known(dataset, retriever.present, [], kind)
-    return [one for one in attributes if one.stated_of(found).double().mean() >= COMMON]
+    common = [one for one in attributes if one.stated_of(found).double().mean() >= COMMON]
+    if not common:
+        names = ", ".join(one.name for one in attributes)
+        raise UsageError(f"none of {names} is stated of {COMMON:.0%} of what can be found; name one with --attribute")
+    return common
 
 
 def retrieve(

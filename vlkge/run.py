@@ -165,8 +165,8 @@ class Run:
         lines = "".join(json.dumps(epoch, sort_keys=True) + "\n" for epoch in progress["history"])
         write_durably(self.folder / METRICS, lines.encode())
         current = {record[kind]["file"] for kind in ("checkpoint", "weights") if record[kind]}
-        for path in self.folder.glob("*.safetensors"):
-            if path.name not in current:
+        for path in (*self.folder.glob("*.safetensors"), *self.folder.glob(".*.safetensors.*.tmp")):
+            if path.name not in current:  # also what a process that was killed had begun to write
                 path.unlink()
 
     def _write(self, name: str, tensors: dict[str, Tensor]) -> dict[str, str]:
