@@ -94,8 +94,9 @@ def _make(workshop: Workshop, advance: Progress | None) -> BuildReport:
     recipe, snapshot = workshop.recipe, workshop.snapshot
     facts, observations = _read(workshop)
     entities, read = len(facts.entities), len(facts.triples)
-    facts = _align(workshop, facts, observations)
+    # before they are joined: of two pictures of one thing the whole one is taken
     facts, whole, broken = verify_pictures(drop_pictures(facts, recipe), snapshot, advance)
+    facts = _align(workshop, facts, observations)
     facts = clean(facts, recipe)
     pictures = pictures_of(facts, whole, broken)
     facts, sides = split_facts(facts, recipe.split, clusters_of(pictures, recipe.images.near_duplicate_distance))

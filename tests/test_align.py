@@ -16,7 +16,7 @@ from mkg_builder.facts import Facts
 from mkg_builder.graph import Entity, Triple
 from mkg_builder.recipe import Recipe
 from mkg_builder.triples import Triples
-from tests.tiny_recipe import RECIPE, write_recipe
+from tests.tiny_recipe import RECIPE, jpeg, write_recipe
 
 DATES = ["wasBornOnDate", "diedOnDate"]
 SOURCES = ("site", "museum", "archive", "library")
@@ -303,6 +303,30 @@ def test_a_build_joins_lists_each_and_lays_out_what_waits(tmp_path: Path) -> Non
     review = read_decisions(tmp_path / "w" / "review" / "tiny.csv")
     assert [(pair, one.same) for pair, one in review.items()] == [(("artist:cat", "artist:one/3"), None)]
     assert "2 by name); 1 pairs wait for a decision in review/tiny.csv" in report.manifest["notes"][-1]
+
+
+def works_of(file: str) -> dict[str, Any]:
+    entity = {"type": "artwork", "id": "number", "label": "title", "image": "file", "same_as": {"wikidata": "q"}}
+    fact = {"relation": "hasStyle", "column": "style", "type": "style"}
+    return {"use": "table", "options": {"tables": {"works": {"file": file, "entity": entity, "facts": [fact]}}}}
+
+
+def test_of_two_pictures_of_one_thing_the_whole_one_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "whole.jpg").write_bytes(jpeg(1))
+    (tmp_path / "cut.jpg").write_bytes(jpeg(2)[:200])
+    head, first, second = "number,title,style,file,q\n", "1,Dawn,Cubism,cut.jpg,Q1\n", "2,Dusk,Cubism,whole.jpg,Q2\n"
+    (tmp_path / "one.csv").write_text(head + first + second)
+    (tmp_path / "two.csv").write_text(head + "9,Dawn,Cubism,whole.jpg,Q1\n")
+    recipe = write_recipe(
+        tmp_path, sources={name: works_of(f"{name}.csv") for name in ("one", "two")},
+        types={"artwork": {"image": True, "text": "none"}, "style": {}},
+        relations={"hasStyle": {"domain": "artwork", "range": "style"}},
+        alignment={"artwork": {"identifiers": ["wikidata"]}}, cleaning={"require_image": True},
+        split={"policy": "transductive"},
+    )  # fmt: skip
+    release = build(Job(str(recipe), tmp_path / "w")).release
+    pictures = pq.read_table(release / "artworks", columns=["id", "image_status"]).to_pylist()
+    assert pictures == [{"id": f"artwork:one/{number}", "image_status": "ok"} for number in (1, 2)]
 
 
 def decide(folder: Path, answer: str) -> None:

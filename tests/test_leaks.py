@@ -11,7 +11,7 @@ from PIL import Image
 from mkg_builder.build import Job, build
 from mkg_builder.checks import check_release
 from mkg_builder.graph import Entity, Triple
-from mkg_builder.source import SourceContext
+from mkg_builder.source import Source, SourceContext
 from tests.hostile_pictures import encoded
 from tests.planting import Row, rewrite, rows
 from tests.tiny_recipe import RECIPE, Works, write_recipe
@@ -261,6 +261,36 @@ def test_what_the_search_calls_one_thing_the_split_keeps_together(tmp_path: Path
     sources = {"works": {"use": "tests.test_leaks:Twins"}}
     recipe = write_recipe(tmp_path, sources=sources, split=SPLIT, images=images)
     assert check_release(build(Job(str(recipe), tmp_path / "w")).release) == []
+
+
+class Beside(Source):
+    """Pairs of one thing; of the even ones nothing can be asked but a relation to a work that may be in test."""
+
+    def fetch(self, context: SourceContext) -> None:
+        context.put("beside", b"x", "text/plain")
+
+    def read(self, context: SourceContext) -> Iterator[Entity | Triple]:
+        yield Entity("style:old", "style", "old", sources=(context.name,))
+        for number in range(300):
+            work, maker = f"artwork:{number:03d}", f"artist:{number // 2:03d}"
+            yield Entity(maker, "artist", maker, sources=(context.name,))
+            yield Entity(work, "artwork", f"Title {number}", sources=(context.name,), same_as=(f"x:{number // 2}",))
+            yield Triple(work, "isCreatedByArtist", maker, context.name)
+            if number % 2:
+                yield Triple(work, "hasStyle", "style:old", context.name)
+            else:
+                yield Triple(work, "isRelatedToArtwork", f"artwork:{(number * 7 + 3) % 300:03d}", context.name)
+
+
+def test_who_stands_only_beside_a_more_held_out_one_is_not_on_its_side(tmp_path: Path) -> None:
+    relations = {name: RECIPE["relations"][name] for name in ("isCreatedByArtist", "hasStyle")}
+    recipe = write_recipe(
+        tmp_path, sources={"works": {"use": "tests.test_leaks:Beside"}}, cleaning={},
+        relations={**relations, "isRelatedToArtwork": {"domain": "artwork", "range": "artwork", "evaluated": False}},
+        types={"artwork": {"text": "none"}, "artist": {}, "style": {}}, split={**SPLIT, "unanswerable": "drop"},
+    )  # fmt: skip
+    release = build(Job(str(recipe), tmp_path / "w")).release
+    assert [finding.message for finding in check_release(release) if finding.level == "error"] == []
 
 
 class Untitled(Works):

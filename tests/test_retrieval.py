@@ -137,9 +137,7 @@ def test_an_attribute_that_few_have_judges_only_when_it_is_named() -> None:
     rare = Attribute("rare", few, torch.zeros_like(few))
     common = common_attributes(DATASET, by_cosine(VECTORS), [*attributes, rare], "artwork")
     assert [one.name for one in common] == ["hasStyle", "madeIn"]
-    with pytest.raises(
-        UsageError, match="none of rare is stated of 50% .* name one with --attribute"
-    ):
+    with pytest.raises(UsageError, match=r"none of rare is stated of 50% .* name one with --attribute"):
         common_attributes(DATASET, by_cosine(VECTORS), [rare], "artwork")
 
 

@@ -24,6 +24,7 @@ from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from mkg_builder.sources.table import Tables
 from mkg_builder.sources.table_options import TableOptions
+from mkg_builder.sources.table_values import read_lookup
 from mkg_builder.strict import validate
 from mkg_builder.testing import SourceContract
 from tests.faultd import ok, serving
@@ -202,6 +203,12 @@ def test_what_looks_the_same_is_the_same_however_its_accents_are_written(
     for kind in ("Gemälde", "Gema\u0308lde"):
         things, _ = works(tmp_path, rows, facts=[fact], only={"kind": [kind]})
         assert facts(things) == [("artwork:museum/1", "hasStyle", "style:cubism")]
+
+
+def test_a_lookup_of_lines_that_are_too_short_is_refused_and_a_strange_line_end_is_none() -> None:
+    with pytest.raises(DataError, match=r"styles\.csv: .* from and to, and no others, in every line"):
+        read_lookup(b"from,to\nCubism,cubism\nUnknown\n", "styles.csv")
+    assert read_lookup("from,to\nA\u0085B,X\n".encode(), "styles.csv") == {"A\u0085B": "X"}
 
 
 def test_what_was_read_into_a_date_is_kept_as_it_was_written(tmp_path: Path) -> None:

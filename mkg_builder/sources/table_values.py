@@ -1,6 +1,7 @@
 """The values of a cell, step by step as the recipe says, and why one is left out."""
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -77,13 +78,13 @@ def read_lookup(body: bytes, name: str) -> dict[str, str | None]:
         DataError: not such a file, or a value that stands for two things.
     """
     try:
-        rows = list(csv.DictReader(body.decode("utf-8-sig").splitlines(keepends=True), strict=True))
+        rows = list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{name}: not readable as csv in UTF-8 ({error})") from None
     found: dict[str, str | None] = {}
     for row in rows:
-        if row.keys() != {"from", "to"}:
-            raise DataError(f"{name}: should have the columns from and to, and no others")
+        if row.keys() != {"from", "to"} or None in row.values():
+            raise DataError(f"{name}: should have the columns from and to, and no others, in every line")
         known = found.setdefault(composed(row["from"].strip()), row["to"].strip() or None)
         if known != (row["to"].strip() or None):
             raise DataError(f"{name}: {row['from']!r} stands for both {known!r} and {row['to']!r}")
