@@ -96,7 +96,9 @@ def _reading(file: RowFile) -> Iterator[None]:
         yield
     except (csv.Error, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{file.name}: not readable as {file.kind} in UTF-8 ({reason})") from None
+        if isinstance(error, UnicodeDecodeError):
+            raise DataError(f"{file.name}: not UTF-8 ({reason}); save it as UTF-8") from None
+        raise DataError(f"{file.name}: not readable as {file.kind} ({reason})") from None
 
 
 @contextmanager
@@ -107,6 +109,11 @@ def _cells(file: RowFile) -> Iterator[tuple[Any, list[str]]]:
     with file.path.open(encoding="utf-8-sig", newline="") as text:
         reader = csv.reader(text, delimiter=delimiter, quoting=quoting, strict=True)
         header = next(reader, [])
+        other = next((mark for mark in ";\t|" if header and mark in header[0]), None)
+        if len(header) == 1 and other is not None and file.delimiter is None:
+            raise DataError(
+                f"{file.name}: one column, {header[0]!r}; where {other!r} parts cells, say delimiter: {other!r}"
+            )
         twice = sorted({name for name in header if header.count(name) > 1})
         if twice:
             raise DataError(f"{file.name}: the column {twice[0]!r} stands twice")

@@ -143,8 +143,9 @@ def read_manifest(release: Path) -> dict[str, Any]:
     path = release / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ReleaseError(f"{release} is no release: it has no {MANIFEST}; make one with: mkgb build") from None
+    except (FileNotFoundError, NotADirectoryError):
+        missing = f"it has no {MANIFEST}" if release.is_dir() else "there is no such folder"
+        raise ReleaseError(f"{release} is no release: {missing}; make one with: mkgb build") from None
     except (ValueError, RecursionError) as error:
         raise ReleaseError(f"{path} is not JSON ({error}); build or download the release again") from None
     version = manifest.get("format_version") if isinstance(manifest, dict) else None

@@ -117,9 +117,8 @@ def _place(data: Any, location: Location) -> Location:
     """Where in the data a fault is: its location without the kinds that pydantic tried one after the other there."""
     place: list[int | str] = []
     for number, part in enumerate(location, 1):
-        if isinstance(data, Mapping) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int):
+        inside = part in data if isinstance(data, Mapping) else isinstance(data, list) and isinstance(part, int)
+        if inside:
             data = data[part]
         elif not isinstance(data, Mapping) or number < len(location):
             continue

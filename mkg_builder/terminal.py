@@ -45,6 +45,7 @@ AT_ONCE = 0.3
 _NOTHING = object()
 _NO_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE)
 INTERRUPTED = "interrupted; what is done is kept, the same command goes on from there"
+_interrupted = [INTERRUPTED]
 
 
 def _console(stream: Literal["stdout", "stderr"]) -> Console:
@@ -71,7 +72,8 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     table = Table(title=Text(visible(title)), title_justify="left", title_style="bold", header_style="bold")
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        longest = max((len(_cell(row[i])) for row in rows), default=0) if numeric else None  # a number is never broken
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", min_width=longest)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     out.print(table)
@@ -205,9 +207,17 @@ def run(app: typer.Typer, program: str) -> None:
         said = str(error).splitlines()[0] if str(error) else "no more can be had"
         _fail(program, f"not enough memory ({said}); ask for less at a time", MkgError.exit_code, debug)
     except KeyboardInterrupt:
-        _fail(program, INTERRUPTED, 130, debug)
+        _fail(program, _interrupted[-1], 130, debug)
     except _StoppedError as stopped:
         os._exit(stopped.code)  # no thread is waited for: what is on the disk is whole at any moment
+
+
+@contextmanager
+def if_interrupted(line: str) -> Iterator[None]:
+    """While the block runs, this is what an interruption is told by."""
+    _interrupted.append(line)
+    yield
+    _interrupted.pop()  # not after an error, which an interruption is: it has yet to be told
 
 
 class _StoppedError(BaseException):
@@ -235,7 +245,8 @@ def _stopping_on_signals(program: str) -> Iterator[None]:
         seen.set()
         for again in before:
             signal.signal(again, lambda *_: os._exit(128 + number))
-        os.write(2, f"{program}: {INTERRUPTED}\n".encode())  # not through a console that may be in the middle of a line
+        # not through a console that may be in the middle of a line
+        os.write(2, f"{program}: {_interrupted[-1]}\n".encode())
         raise _StoppedError(128 + number)
 
     main = threading.get_ident()

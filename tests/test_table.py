@@ -359,7 +359,9 @@ def test_columns_that_are_neither_read_nor_ignored_are_reported(tmp_path: Path) 
     [
         (b"number,title\n1,a,b\n", "line 2: 3 cells, 2 columns"),
         (b"number,title,title\n", "'title' stands twice"),
-        (b"number,title\n1,\xe9t\xe9\n", "not readable as csv in UTF-8"),
+        (b"number,title\n1,\xe9t\xe9\n", "not UTF-8 .*; save it as UTF-8"),
+        (b'number,title\n1,"Dawn\n', "not readable as csv"),
+        (b"number;title\n1;Dawn\n", "one column, 'number;title'; where ';' parts cells, say delimiter: ';'"),
         (b'number,title\n1,"never closed\n', "not readable as csv"),
     ],
 )

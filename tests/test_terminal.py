@@ -91,6 +91,14 @@ def test_a_signal_ends_a_fetch_that_waits_for_answers(number: int, code: int, tm
     assert (process.returncode, told) == (code, f"mkgb: {terminal.INTERRUPTED}\n")
 
 
+def test_no_number_is_broken_however_narrow_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = Console(file=io.StringIO(), width=40)
+    monkeypatch.setattr(terminal, "out", narrow)
+    columns = ("a long name of a column", "queries", "MRR", "Hits@10")
+    terminal.show_table("T", columns, [("belongsToGenre", 145045, 0.69, 0.973)])
+    assert all(number in narrow.file.getvalue() for number in ("145,045", "0.690", "0.973"))
+
+
 STUBBORN = """
 import signal, sys, threading, time
 from mkg_builder import terminal

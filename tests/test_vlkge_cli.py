@@ -196,6 +196,37 @@ def test_a_resume_goes_on_from_the_last_epoch(room: Path) -> None:
     assert (again.returncode, again.stderr) == (0, "nothing was trained: it has 5 epochs, as many as asked for\n")
 
 
+def test_a_training_without_features_says_what_it_lacks(room: Path, tmp_path: Path) -> None:
+    command = ("train", "--dataset", room / "release", "--epochs", 1, "--model", "distmult")
+    said = vlkge(*command, "--out", tmp_path / "a", cwd=tmp_path).stderr
+    assert "structural vectors alone are trained; for pictures and texts: vlkge encode" in said
+    asked = vlkge(*command, "--modalities", "structural", "--out", tmp_path / "b", cwd=tmp_path)
+    assert "structural vectors alone" not in asked.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys
+import vlkge.train
+from vlkge.cli import main
+vlkge.train.fit = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+sys.argv = ["vlkge", "resume", "stopped", "--quiet"]
+main()
+"""
+
+
+def test_an_interrupted_training_is_told_to_go_on_by_resume(room: Path) -> None:
+    shutil.copytree(room / RUN, room / "stopped")
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=room, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "vlkge: interrupted; go on with: vlkge resume stopped\n")
+
+
+def test_a_picture_is_of_what_there_are_pictures_of(room: Path) -> None:
+    (room / "new.png").write_bytes(picture_bytes(99))
+    done = vlkge("predict", RUN, "--image", "new.png", "--relation", "isInfluencedBy", cwd=room)
+    assert done.returncode == 2
+    assert "isInfluencedBy starts at entities of type 'artist', new.png is of type 'artwork'" in done.stderr
+
+
 def test_a_resume_goes_on_where_there_is_a_device(room: Path) -> None:
     shutil.copytree(room / RUN, room / "elsewhere")
     assert told("resume", "elsewhere", "--epochs", 4, "--device", "cpu", cwd=room)["epochs"] == 4

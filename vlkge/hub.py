@@ -37,5 +37,8 @@ def download(
         raise UsageError(f"{what!r} is no Hub name ({str(error).splitlines()[0]})") from None
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UpstreamError(f"{what} was not downloaded and is not in the cache ({reason}); go online, retry") from None
+        raise UpstreamError(
+            f"{what} is no folder in {Path.cwd()}, and as a name of the Hub it is not in the cache and was not "
+            f"downloaded ({reason}); correct the path, or go online and retry"
+        ) from None
     return folder, folder.name

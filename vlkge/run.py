@@ -210,8 +210,8 @@ def create_run(
     return replace(run, folder=folder)
 
 
-def require_free(folder: Path, overwrite: bool) -> None:
-    """Refuse a place for a new run that is taken.
+def require_free(folder: Path, overwrite: bool, remedy: str = "go on with: vlkge resume {}, or ") -> None:
+    """Refuse a place for a new run that is taken; `remedy` is what may be done beside replacing it.
 
     Raises:
         UsageError: the folder holds something else than a run, or one that is not to be replaced.
@@ -220,7 +220,7 @@ def require_free(folder: Path, overwrite: bool) -> None:
         if not (folder / RECORD).is_file():
             raise UsageError(f"{folder} exists and is no run; name another folder with --out")
         if not overwrite:
-            raise UsageError(f"{folder} exists; go on with: vlkge resume {folder}, or replace it with --overwrite")
+            raise UsageError(f"{folder} exists; {remedy.format(folder)}replace it with --overwrite")
 
 
 def load_run(folder: Path) -> Run:

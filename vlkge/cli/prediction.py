@@ -88,12 +88,13 @@ class _Asked:
         self.explainer = Explainer(predictor) if with_reasons else None
         self.answered, self.broken, self.known = 0, 0, False
 
-    def kind(self, given: str | None) -> str | None:
-        """What something outside is: as said, as the relations ask, or what may be unseen."""
+    def kind(self, given: str | None, pictured: bool) -> str | None:
+        """What something outside is: as said; what may be unseen, of which there are pictures; as the relations ask."""
         domains = {self.predictor.dataset.relation_info[relation].domain for relation in self.relations}
-        if given is None and len(domains) == 1:
+        unseen = self.predictor.dataset.unseen_type
+        if given is None and len(domains) == 1 and not (pictured and unseen):
             return domains.pop()
-        found = given or self.predictor.dataset.unseen_type
+        found = given or unseen
         self.relations = self.relations or self.predictor.relations_from(found)
         return found
 
@@ -102,7 +103,7 @@ class _Asked:
         from vlkge.predict import Outside
 
         if head is None:
-            return self.predictor.outside(Outside(image, text, self.kind(kind)))
+            return self.predictor.outside(Outside(image, text, self.kind(kind, image is not None)))
         found = self.predictor.entity(head)
         self.relations = self.relations or self.predictor.relations_from(found.kind)
         return found
@@ -175,7 +176,7 @@ def _answer_folder(asked: _Asked, folder: Path, kind: str | None, as_json: bool,
     """Answer every picture of a folder; a broken one is told in its place."""
     from vlkge.pictures import find_pictures
 
-    paths, is_a = find_pictures(folder), asked.kind(kind)
+    paths, is_a = find_pictures(folder), asked.kind(kind, pictured=True)
     # a bar would be torn by tables on the same terminal
     with terminal.progress_bar(quiet or terminal.out.is_terminal) as advance:
         told = advance or ignore

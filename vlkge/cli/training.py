@@ -139,6 +139,10 @@ def train(
     plan = load_experiment(file, [*settings, *(override or ())])
     if plan.dataset and plan.features is None:
         plan = plan.model_copy(update={"features": find_features(plan.dataset)})
+        if plan.features is None and plan.model.modalities is None and not quiet:
+            told = hf_dataset or plan.dataset
+            terminal.note(f"no features of {told} are here (--features), so structural vectors alone are trained; "
+                          f"for pictures and texts: vlkge encode {told}")  # fmt: skip
     default = Path("runs") / file.stem if file else None
     _fit(start(plan, out or default, overwrite), None, as_json, quiet)
 
@@ -156,6 +160,8 @@ def resume(
     from vlkge.train import on_device
 
     found = find_run(run)
+    if found.parent is not None and not quiet:
+        terminal.note(f"{run} grew from {found.parent['folder']}; from here on all vectors learn, not only new ones")
     _fit(found if device is None else on_device(found, device), epochs, as_json, quiet)
 
 
@@ -166,7 +172,10 @@ def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
     group = Group.join()
     first, before = group.rank == 0, run.progress.get("epoch", 0)
     quiet = quiet or not first
-    with terminal.progress_bar(quiet) as advance:
+    with (
+        terminal.if_interrupted(f"interrupted; go on with: vlkge resume {run.folder}"),
+        terminal.progress_bar(quiet) as advance,
+    ):
         for epoch in fit(run, epochs, advance):
             if not quiet:
                 mrr = "" if epoch.validation_mrr is None else f", validation MRR {epoch.validation_mrr:.4f}"
