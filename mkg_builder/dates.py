@@ -134,11 +134,11 @@ def _interval(text: str) -> str | None:
     if figures and re.fullmatch(r"[0-9]{1,2}", right):
         right = figures[0][: -len(right)] + right
     tails = [found[0] if (found := _TAIL.search(end)) else "" for end in (left, right)]
-    if _WITHOUT_YEAR.fullmatch(left):
-        start = _single(f"{left} {right[-4:]}")
-    else:
-        start = _single(left + tails[1] * (not tails[0])) or _single(left)
     end = _single(right)
+    if not _WITHOUT_YEAR.fullmatch(left):
+        start = _single(left + tails[1] * (not tails[0])) or _single(left)
+    elif (start := _single(f"{left} {right[-4:]}")) and end and start[:7] != end[:7] and not _is_edtf(f"{start}/{end}"):
+        start = _single(f"{left} {int(right[-4:]) - 1:04d}")  # December - January 1890: the year is the end's
     if end and _CIRCA.match(text):
         end = _single(f"c {right}") or end
     if not start or not end or (tails[0].endswith("bc") and not tails[1]):
@@ -281,7 +281,8 @@ def _is_edtf(text: str) -> bool:
     if not closed or len(ends) > 2:
         return False
     first, last = closed[0], closed[-1]
-    return first is not None and last is not None and first[0] <= last[1]
+    begun, ended = (end.lstrip("-")[5:].rstrip("~?%") for end in (ends[0], ends[-1]))  # the month and the day
+    return first is not None and last is not None and (first[0], begun[: len(ended)]) <= (last[1], ended[: len(begun)])
 
 
 def _span(point: str, circa_years: int) -> tuple[int, int] | None:
@@ -296,6 +297,5 @@ def _span(point: str, circa_years: int) -> tuple[int, int] | None:
         if not 1 <= month <= 12 or not 1 <= day <= calendar.monthrange(2000 if leap else 2001, month)[1]:
             return None
         return year - wide, year + wide
-    tens, hundreds = match[4], match[5]
-    first, years = (int(tens) * 10, 10) if tens else (int(hundreds) * 100, 100)
+    first, years = (int(match[4]) * 10, 10) if match[4] else (int(match[5]) * 100, 100)
     return first - wide, first + years - 1 + wide

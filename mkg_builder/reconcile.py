@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from mkg_builder.dates import bounds, period, reach
 from mkg_builder.facts import Facts
 from mkg_builder.graph import SPLITS, Entity, Triple, entity_type, merge_entities
+from mkg_builder.names import slug
 from mkg_builder.ordering import sorted_by
 from mkg_builder.places import country_id, country_name, country_of, is_country_code, refusal
 from mkg_builder.recipe import BinRule, CleaningRecipe, Recipe
@@ -67,7 +68,7 @@ def to_countries(facts: Facts, rules: CleaningRecipe) -> Facts:
     countries, tails = {}, {}
     for code in np.unique(triples.tail[chosen]).tolist():
         place = facts.entities[triples.ids[code]]
-        country = stated.get(place.id) or country_of(place.label)
+        country = stated.get(place.id) or country_of(_spelled(place))
         if country is not None:
             tails[code], name = country_id(country), country_name(country)
             known = (f"iso3166:{country}",)
@@ -76,7 +77,18 @@ def to_countries(facts: Facts, rules: CleaningRecipe) -> Facts:
     named = replace(
         facts, triples=triples.restated(chosen & ~lost, tails), entities=_with(facts.entities, countries.values())
     )
-    return named.without_triples(lost, "countries", lambda t: _no_country(facts.entities[t.tail].label))
+    return named.without_triples(lost, "countries", lambda t: _no_country(_spelled(facts.entities[t.tail])))
+
+
+def _spelled(place: Entity) -> str:
+    """The spelling of a place's name that tells its country or else why it has none, whichever was read first.
+
+    Of its other names only those count that make its id, as `Paris, France` does `place:paris-france`: an old name may
+    be another country's today.
+    """
+    own = place.id.partition(":")[2]
+    spellings = {place.label, *(alias for alias in place.aliases if slug(alias) == own)}
+    return min(spellings, key=lambda name: (country_of(name) is None, refusal(name) is None, name))
 
 
 def _no_country(place: str) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from mkg_builder.facts import Facts
 from mkg_builder.graph import Entity, Literal, Triple, entity_type
+from mkg_builder.names import slug
 from mkg_builder.recipe import CleaningRecipe
 from mkg_builder.reconcile import (
     bin_dates,
@@ -85,6 +86,30 @@ def test_what_a_source_says_of_a_place_goes_before_its_name() -> None:
         ("artist:a", "wasBornIn", "place:q690"), ("place:q690", "isInCountry", netherlands.id), p=delft, c=netherlands
     )
     assert ("artist:a", "wasBornIn", "country:netherlands") in left(to_countries(stated, BORN))
+
+
+@pytest.mark.parametrize(
+    ("spellings", "country", "reasons"),
+    [
+        (("Paris, France", "Paris France"), ["country:france"], []),
+        (("Prague, Czechoslovakia", "Prague Czechoslovakia"), [], ["Czechoslovakia: Czechia and Slovakia"]),
+        (("Paris, Texas", "Paris Texas"), [], ["no country is known for Paris Texas"]),
+    ],
+)
+def test_whichever_spelling_of_a_place_was_read_first_it_has_the_same_country(
+    spellings: tuple[str, str], country: list[str], reasons: list[str]
+) -> None:
+    for label, other in (spellings, spellings[::-1]):
+        name = f"place:{slug(spellings[0])}"
+        known = Entity(name, "place", label, sources=("s",), aliases=(other,))
+        outcome = to_countries(facts(("artist:a", "wasBornIn", name), p=known), BORN)
+        assert ([tail for *_, tail in left(outcome)], [reason for _, reason in losses(outcome)]) == (country, reasons)
+
+
+def test_an_old_name_of_a_place_does_not_tell_its_country() -> None:
+    lviv = Entity("place:lviv", "place", "Lviv", aliases=("Lemberg, Austria", "Poland"), sources=("s",))
+    outcome = to_countries(facts(("artist:a", "wasBornIn", "place:lviv"), p=lviv), BORN)
+    assert losses(outcome) == [("countries", "no country is known for Lviv")]
 
 
 def test_a_place_without_a_country_is_dropped_with_its_reason() -> None:

@@ -1,13 +1,14 @@
 """Every inconsistency that WikiArt's data are known for, by an example from the site."""
 
 import json
+from itertools import permutations
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mkg_builder.graph import Entity, Literal, Statement, Triple
+from mkg_builder.graph import Entity, Literal, Statement, Triple, merge_entities
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer
 from mkg_builder.sources.wikiart import WikiArtOptions
@@ -19,7 +20,7 @@ from mkg_builder.sources.wikiart_requests import (
     image_request,
     number_id,
 )  # fmt: skip
-from mkg_builder.sources.wikiart_statements import place_of_creation, tidy
+from mkg_builder.sources.wikiart_statements import Scribe, place_of_creation, tidy
 from tests.site import Site, answer
 from tests.test_wikiart_pages import ARTIST, PAINTING
 from tests.wikiart_site import (
@@ -121,6 +122,25 @@ def test_the_raw_spelling_of_a_tag_is_kept(kept: Snapshot) -> None:
     assert [thing for thing in things if isinstance(thing, Literal) and thing.entity.startswith("tag:")] == [
         Literal("tag:woody-plant", "label", "Woody\xa0plant", "wikiart")
     ]
+
+
+@pytest.mark.parametrize("spellings", list(permutations(["Paris France", "Paris, France", "PARIS FRANCE"])))
+def test_every_spelling_of_a_place_is_kept_whichever_is_read_first(spellings: tuple[str, ...]) -> None:
+    scribe = Scribe("wikiart")
+    things = [
+        thing for name in (*spellings, *spellings) for thing in scribe.named("artist:a", "wasBornIn", "place", name)
+    ]
+    (place,) = merge_entities(thing for thing in things if isinstance(thing, Entity)).values()
+    assert (place.id, place.label, place.aliases) == ("place:paris-france", spellings[0], tuple(sorted(spellings[1:])))
+    other = Entity("place:paris-france", "place", "Paris (France)", sources=("other",))  # of a source read before
+    (joined,) = merge_entities([other, *(thing for thing in things if isinstance(thing, Entity))]).values()
+    assert joined.aliases == tuple(sorted(spellings))
+
+
+def test_a_place_of_one_spelling_has_no_other_name() -> None:
+    scribe = Scribe("wikiart")
+    things = [thing for _ in "ab" for thing in scribe.named("artist:a", "wasBornIn", "place", "Paris, France")]
+    assert [thing.aliases for thing in things if isinstance(thing, Entity)] == [()]
 
 
 def test_the_page_says_what_the_record_cannot(kept: Snapshot) -> None:

@@ -377,6 +377,63 @@ def test_an_unknown_creator_is_no_artist(read, creator: str) -> None:
     assert facts_of(statements) == set()
 
 
+ENDED, UNKNOWN_END = f"pq:P582 {time('1936-01-01T00:00:00Z')}", f"pq:P582 {SOMETHING}"
+POSSIBLY = "pq:P5102 wd:Q30230067"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "qualifiers", "rule"),
+    [
+        ("P195", "Q777", ENDED, "ended"),
+        ("P276", "Q777", f"{ENDED} ; {POSSIBLY}", "ended"),
+        ("P276", "Q777", UNKNOWN_END, "ended"),
+        ("P195", "Q777", POSSIBLY, "uncertain"),
+        ("P170", "Q505246", POSSIBLY, "uncertain"),
+        ("P170", "Q505246", f"{POSSIBLY}, wd:Q18912752", "uncertain"),
+    ],
+)
+def test_what_holds_no_more_or_only_perhaps_is_left_out_with_its_reason(
+    tmp_path: Path, key: str, value: str, qualifiers: str, rule: str
+) -> None:
+    certain = [
+        stated("Q1268430", "P195", "wd:Q19675", f"pq:P580 {time('1990-01-01T00:00:00Z')}"),
+        stated("Q1268430", "P170", "wd:Q296"),
+    ]
+    doubted = stated("Q1268430", key, f"wd:{value}", qualifiers)
+    names = [named("Q19675", '"Louvre"@en'), named("Q777", '"Ryerson Collection"@en')]
+    snapshot = fetched(tmp_path, [*WORK, *BOUDIN, *names, *certain, doubted], artworks=True)
+    context = QueryService(snapshot, shuffle=0)
+    statements, work = list(source(artworks=True).read(context)), "artwork:claude-monet/impression-sunrise"
+    assert facts_of(statements) == {
+        (work, "isLocatedIn", "gallery:louvre"), (work, "isCreatedByArtist", "artist:claude-monet"),
+        ("artist:claude-monet", "hasCreatedArtwork", work),
+    }  # fmt: skip
+    assert raw_of(statements) == {(work, "isLocatedIn", "Louvre (Q19675)")}
+    assert context.observations.dropped == [Dropped("wikidata:Q1268430", rule, f"{key} {value}")]
+
+
+def test_what_came_back_to_its_owner_is_there(read) -> None:
+    owned = [stated("Q1268430", "P195", "wd:Q777", qualifiers) for qualifiers in (ENDED, "")]
+    assert facts_of(read(*WORK, named("Q777", '"Ryerson Collection"@en'), *owned, artworks=True)) == {
+        ("artwork:claude-monet/impression-sunrise", "isLocatedIn", "gallery:ryerson-collection")
+    }
+
+
+@pytest.mark.parametrize("key", ["P170", "P195", "P276"])
+def test_of_owner_place_and_maker_too_only_the_best_rank_counts(read, key: str) -> None:
+    said = [
+        stated("Q1268430", key, "wd:Q505246", best=False),
+        stated("Q1268430", key, "wd:Q505246", rank="Deprecated", best=False),
+    ]
+    assert facts_of(read(*WORK, *BOUDIN, *said, artworks=True)) == set()
+
+
+def test_what_speaks_against_a_statement_is_asked_for_only_where_it_may_be_said() -> None:
+    """The key of an answer is that of its query: what is kept of artists is not asked anew."""
+    assert "?end" not in facts("artists/facts", ["P569", "P69"], ["P569"]).text(["Q1"])
+    assert "?end" in facts("artworks/facts", ["P571", "P170"], ["P571"]).text(["Q1"])
+
+
 def test_artworks_are_asked_about_only_where_the_recipe_says_so_and_up_to_the_limit(tmp_path: Path) -> None:
     triples = [*WORK, stated("Q9", "P6002", '"claude-monet/another"')]
     for artworks, limit, expected in ((False, None, 0), (True, None, 2), (True, 1, 1)):
@@ -581,6 +638,12 @@ def test_what_is_too_expensive_even_alone_is_dropped_with_its_reason(tmp_path: P
     assert context.observations.dropped == [Dropped("wikidata:Q3", "not_answered", "artists/facts")]
 
 
+NO_TEXT = (
+    b'{"head": {"vars": ["item", "slug"]}, "results": {"bindings": [{"item": {"type": "uri", "value": '
+    b'"http://www.wikidata.org/entity/Q1"}, "slug": {"type": "literal", "value": 5}}]}}'
+)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -589,6 +652,7 @@ def test_what_is_too_expensive_even_alone_is_dropped_with_its_reason(tmp_path: P
         b'{"head": {"vars": ["item", "slug"]}, "results": {}}',
         b'{"head": {"vars": ["item", "slug"]}, "results": {"bindings": [{"item": 1, "slug": 1}]}}',
         b'{"head": {"vars": ["item", "slug"]}, "results": {"bindings": [{}]}}',
+        NO_TEXT,
         b'{"head": {"vars": ["item", "slug"]}, "results": {"bindings": [{"item": {"value": "http://www.wikidata.org/'
         b'entity/Q1"}, "slug": {"value": "\\ud800"}}]}}',
     ],
@@ -600,6 +664,58 @@ def test_a_kept_answer_that_is_no_result_is_named(tmp_path: Path, body: bytes) -
         snapshot.put(Answer(key, 200, body, "application/sparql-results+json"))
     with pytest.raises(DataError, match=f"the kept answer {key}"):
         list(source().read(QueryService(snapshot)))
+
+
+def test_an_answer_that_is_no_result_is_taken_back_by_the_fetch_and_asked_again(tmp_path: Path) -> None:
+    snapshot = fetched(tmp_path, ARTIST)
+    for part in ("crosswalk", "artists/facts", "places/countries", "labels"):
+        key = next(key for key in snapshot if part in key)
+        with snapshot.writing():
+            snapshot.put(Answer(key, 200, NO_TEXT.replace(b'"slug"', b'"nothing"'), "application/sparql-results+json"))
+            with pytest.raises(DataError, match=f"the kept answer {key}"):
+                source().fetch(QueryService(snapshot, ARTIST))
+            again = QueryService(snapshot, ARTIST)
+            source().fetch(again)
+        assert len(again.asked) == 1
+    assert entity(list(source().read(QueryService(snapshot))), "artist:claude-monet").same_as == ("wikidata:Q296",)
+
+
+@pytest.mark.parametrize("most", [len(FIRST_SIGNS), 5])
+@pytest.mark.parametrize("batch", [200, 20])
+def test_an_empty_crosswalk_is_told_and_asked_again(tmp_path: Path, most: int, batch: int) -> None:
+    snapshot = Snapshot(tmp_path)
+    with snapshot.writing():
+        empty = QueryService(snapshot, [], too_expensive=lambda query: _things(query) > most)
+        source(batch=batch).fetch(empty)
+        assert (len(snapshot), len(empty.failures)) == (0, 1)
+        assert "no item at all has an identifier P6002" in empty.failures[0]
+        whole = QueryService(snapshot, ARTIST)
+        source(batch=batch).fetch(whole)
+    assert whole.failures == []
+    told = list(source(batch=batch).read(QueryService(snapshot)))
+    assert entity(told, "artist:claude-monet").same_as == ("wikidata:Q296",)
+
+
+def test_an_empty_crosswalk_that_an_earlier_version_kept_is_noted(tmp_path: Path) -> None:
+    snapshot = fetched(tmp_path, MONET)
+    key = next(key for key in snapshot if "crosswalk" in key)
+    empty = b'{"head": {"vars": ["item", "slug"]}, "results": {"bindings": []}}'
+    with snapshot.writing():
+        snapshot.put(Answer(key, 200, empty, "application/sparql-results+json"))
+    context = QueryService(snapshot)
+    assert list(source().read(context)) == []
+    assert context.observations.notes == ["no item at all has an identifier P6002; mkgb fetch asks again"]
+
+
+def test_a_crosswalk_that_was_never_answered_is_not_called_empty(tmp_path: Path) -> None:
+    snapshot = Snapshot(tmp_path)
+    with snapshot.writing():
+        silent = QueryService(snapshot, ARTIST, too_expensive=lambda query: True)
+        source().fetch(silent)
+    reading = QueryService(snapshot)
+    assert list(source().read(reading)) == []
+    assert (silent.failures, reading.observations.notes) == ([], [])
+    assert {one.rule for one in reading.observations.dropped} == {"not_answered"}
 
 
 def test_keys_name_the_question_and_neither_machine_nor_service(tmp_path: Path) -> None:

@@ -26,13 +26,19 @@ class Scribe:
 
     source: str
     _told: set[tuple[str, str]] = field(default_factory=set)
+    _labels: dict[str, str] = field(default_factory=dict)
 
     def attribute(self, head: str, relation: str, tail: str, name: str) -> Iterator[Statement]:
-        """A fact whose tail is a name: the tail, its raw name where that differs, the triple."""
+        """A fact whose tail is a name: the tail, its raw name where that differs, the triple.
+
+        A place keeps every spelling, `Paris France` and `Paris, France`: only some of them tell its country.
+        """
         if (tail, name) not in self._told:
             self._told.add((tail, name))
-            label = tidy(name)
-            yield Entity(tail, entity_type(tail), label, text=label, sources=(self.source,))
+            label, kind = tidy(name), entity_type(tail)
+            first = self._labels.setdefault(tail, label)
+            spellings = tuple(sorted({first, label})) if kind == "place" and label != first else ()
+            yield Entity(tail, kind, label, text=label, sources=(self.source,), aliases=spellings)
             yield from self.raw(tail, "label", name, label)
         yield Triple(head, relation, tail, self.source)
 

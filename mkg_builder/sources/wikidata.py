@@ -1,7 +1,8 @@
 """Wikidata through its query service: what it knows of the artists and artworks that have a WikiArt identifier.
 
 The walk is crosswalk (P6002) -> facts -> countries of places -> names, each question put in batches. Values are those
-of the best rank. Of a person as a value only those with a WikiArt identifier are kept.
+of the best rank. Of a person as a value only those with a WikiArt identifier are kept. Where a work was once, and who
+only perhaps made it, is left out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -111,11 +112,11 @@ class Wikidata(Source):
         things = ARTIST_THINGS | (OCCUPATION if self.options.occupations else {})
         known = [*self._properties(ARTIST_DATES, things, PEOPLE), *IDENTIFIERS, ENGLISH_ARTICLE]
         known += [CITIZENSHIP] if self._chosen("hasNationality") else []
-        artists = ask_facts(batches, facts("artists/facts", known, ARTIST_DATES), who.artists, ARTIST_DATES)
+        artists = ask_facts(batches, context, facts("artists/facts", known, ARTIST_DATES), who.artists, ARTIST_DATES)
         stated = self._properties(WORK_DATES, WORK_THINGS, CREATOR)
         works = sorted(who.artworks, key=number)[: context.limit] if self.options.artworks and stated else []
         who = Crosswalk(who.artists, {work: who.artworks[work] for work in works})
-        artworks = ask_facts(batches, facts("artworks/facts", stated, WORK_DATES), works, WORK_DATES)
+        artworks = ask_facts(batches, context, facts("artworks/facts", stated, WORK_DATES), works, WORK_DATES)
         countries = ask_countries(batches, artists.items(PLACES))
         named = {*who.artists, *works, *artists.items({*things, CITIZENSHIP}), *artworks.items(WORK_THINGS)}
         named |= {country.item for some in countries.values() for country in some}

@@ -49,7 +49,7 @@ class Batches:
         Raises:
             DataError: a kept answer that is no SPARQL result.
         """
-        waiting = deque(tuple(things[start : start + self._size]) for start in range(0, len(things), self._size))
+        waiting = deque(self._whole(things))
         answered = 0
         while waiting:
             some = [waiting.popleft() for _ in range(min(AT_A_TIME, len(waiting)))]
@@ -68,6 +68,30 @@ class Batches:
                 answered += len(batch)
                 self._context.progress(answered, len(things))
             waiting.extendleft(reversed(halves))
+
+    def doubt(self, question: Question, things: Sequence[str], why: str) -> None:
+        """Say that what was answered about these things cannot be: told while fetching, and then asked again.
+
+        When reading it is noted. Nothing is said where nothing was answered, which is told already.
+        """
+        answered = [key for batch in self._whole(things) for key in self._parts(question, batch)]
+        if answered and not self._asking:
+            self._context.note(f"{why}; mkgb fetch asks again")
+        elif answered:
+            for key in answered:
+                self._context.forget(key)
+            self._context.fail(f"{self._address}: {why}; this is not kept and will be asked again")
+
+    def _whole(self, things: Sequence[str]) -> Iterator[Things]:
+        return (tuple(things[start : start + self._size]) for start in range(0, len(things), self._size))
+
+    def _parts(self, question: Question, batch: Things) -> Iterator[str]:
+        """The keys of what is kept of a batch: its own, or those of its halves."""
+        if self._kept(question, batch):
+            yield self._request(question, batch).key
+        elif len(batch) > 1:
+            for half in _halves(batch):
+                yield from self._parts(question, half)
 
     def _resumed(self, question: Question, batch: Things) -> list[Things]:
         """A batch that an earlier run found too expensive is not asked whole again."""
@@ -90,7 +114,18 @@ class Batches:
         return Request(key, self._address, accept=MEDIA_TYPE, query=query, divisible=len(batch) > 1)
 
     def _read(self, question: Question, answer: Answer) -> Iterator[Row]:
-        for binding in _bindings(answer, question):
+        """The rows of one answer.
+
+        Raises:
+            DataError: it is no SPARQL result; while fetching it is taken back, so that the next run asks again.
+        """
+        try:
+            bindings = _bindings(answer, question)
+        except DataError:
+            if self._asking:
+                self._context.forget(answer.key)
+            raise
+        for binding in bindings:
             for name in binding.keys() - question.always - question.sometimes:
                 self._context.leftover(name)
             yield {name: _text(term) for name, term in binding.items()}
@@ -116,12 +151,13 @@ def _bindings(answer: Answer, question: Question) -> list[dict[str, Any]]:
     """The rows of an answer to the question; one that is about something else, or about nothing, is none."""
     try:
         result = parse_json(answer.body)
-        columns, rows = set(result["head"]["vars"]), result["results"]["bindings"]
+        columns, told = set(result["head"]["vars"]), result["results"]["bindings"]
+        rows = [{name: term for name, term in row.items() if isinstance(term["value"], str)} for row in told]
         if question.always <= columns and all(question.always <= row.keys() for row in rows):
-            return [{name: term for name, term in row.items() if isinstance(term["value"], str)} for row in rows]
+            return rows
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise DataError(f"the kept answer {answer.key} is no result of its query; delete its line in the journal")
+    raise DataError(f"the kept answer {answer.key} is no result of its query; mkgb fetch asks again")
 
 
 def _text(term: dict[str, Any]) -> str:

@@ -77,7 +77,10 @@ class Findings:
 
 
 def ask_crosswalk(batches: Batches, context: SourceContext) -> Crosswalk:
-    """Who is who; where two items claim one slug the older item has it, and the loss is written down."""
+    """Who is who; where two items claim one slug the older item has it, and the loss is written down.
+
+    An empty crosswalk is not believed: so answers a service whose index is being loaded, or a broken replica.
+    """
     holders: dict[str, set[str]] = defaultdict(set)
     unreadable: set[tuple[str, str]] = set()
     for row in batches.rows(crosswalk(), FIRST_SIGNS):
@@ -86,6 +89,8 @@ def ask_crosswalk(batches: Batches, context: SourceContext) -> Crosswalk:
             unreadable.add((row["item"], row["slug"]))
         else:
             holders[slug].add(item)
+    if not holders and not unreadable:
+        batches.doubt(crosswalk(), FIRST_SIGNS, "no item at all has an identifier P6002")
     for address, slug in sorted(unreadable):
         context.drop(Dropped(address, "unreadable_identifier", repr(slug)))
     found = Crosswalk({}, {})
@@ -103,20 +108,33 @@ def _slug_of(identifier: str) -> str | None:
     return slug if _SLUG.fullmatch(slug) else None
 
 
-def ask_facts(batches: Batches, question: Question, items: Iterable[str], dates: Iterable[str]) -> Facts:
-    """What is stated of items; a material that applies to a part (canvas, the support) is none of the whole."""
-    found, dated = Facts(), set(dates)
+AGAINST = {"end": "ended", "nature": "uncertain"}
+"""What a row says against its statement -> the rule by which that is left out."""
+
+
+def ask_facts(
+    batches: Batches, context: SourceContext, question: Question, items: Iterable[str], dates: Iterable[str]
+) -> Facts:
+    """What is stated of items; a material that applies to a part (canvas, the support) is none of the whole.
+
+    A statement that holds no more, or only perhaps, is left out, and the loss is written down.
+    """
+    found, dated, lost = Facts(), set(dates), set[tuple[str, str, str]]()
     statements: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in batches.rows(question, sorted(items, key=number)):
         item, key = qid(row["item"]), row["property"]
         if item is None or "part" in row:
             continue
-        if key in dated:
+        if rules := [rule for column, rule in AGAINST.items() if column in row]:
+            lost.add((item, rules[0], f"{key} {qid(row['value']) or row['value']}"))
+        elif key in dated:
             statements[item, key, row.get("statement", "")].append(row)
         else:
             found.values[item][key].add(row["value"])
     for (item, key, _), rows in statements.items():
         found.moments[item][key].add(moment(rows))
+    for item, rule, detail in sorted(lost):
+        context.drop(Dropped(f"wikidata:{item}", rule, detail))
     return found
 
 

@@ -20,6 +20,8 @@ QID = re.compile(r"Q[1-9][0-9]{0,11}")
 HISTORICAL_COUNTRY = "Q3024240"
 ENGLISH_ARTICLE = "enwiki"
 """Stands among the properties for the article in the English Wikipedia."""
+QUALIFIED = frozenset({"P170", "P195", "P276"})
+"""Properties of whose statements some hold no more, and some only perhaps: former owners, supposed makers."""
 
 OTHER_SIGN = ""
 FIRST_SIGNS = (*"0123456789abcdefghijklmnopqrstuvwxyz", OTHER_SIGN)
@@ -58,16 +60,17 @@ def crosswalk() -> Question:
     return Question("crosswalk", frozenset({"item", "slug"}), frozenset(), text)
 
 
-def facts(name: str, properties: Iterable[str], dates: Iterable[str]) -> Question:
+def facts(name: str, properties: Sequence[str], dates: Iterable[str]) -> Question:
     """What is stated of items: the best-ranked values of properties, one branch each.
 
-    A date comes with its statement, its precision and what qualifies it; a material with the part it applies to.
+    A date comes with its statement, its precision and what qualifies it; a material with the part it applies to; an
+    owner, a place or a maker with what speaks against it: an end date, or the nature of the statement ("possibly").
     An unknown value is a blank node or, on some services, an address under `/.well-known/genid/`.
     """
     branches = [_dated(key) if key in set(dates) else _BRANCHES.get(key, _direct)(key) for key in properties]
-    return _question(
-        name, "item property value", "statement precision calendar circumstance earliest latest part", branches
-    )
+    against = " end nature" if QUALIFIED.intersection(properties) else ""  # else it would change the keys of artists
+    sometimes = f"statement precision calendar circumstance earliest latest part{against}"
+    return _question(name, "item property value", sometimes, branches)
 
 
 def countries() -> Question:
@@ -159,6 +162,14 @@ def _material(key: str) -> str:
     )
 
 
+def _qualified(key: str) -> str:
+    return (
+        f"?item p:{key} ?statement . ?statement a wikibase:BestRank ; ps:{key} ?value .\n"
+        "    OPTIONAL { ?statement pq:P582 ?end }\n"
+        f'    OPTIONAL {{ ?statement pq:P5102 ?nature }} BIND("{key}" AS ?property)'
+    )
+
+
 def _article(key: str) -> str:
     return (
         "?value schema:about ?item ; schema:isPartOf <https://en.wikipedia.org/> . "
@@ -166,5 +177,7 @@ def _article(key: str) -> str:
     )  # fmt: skip
 
 
-_BRANCHES: dict[str, Callable[[str], str]] = {"P186": _material, ENGLISH_ARTICLE: _article}
+_BRANCHES: dict[str, Callable[[str], str]] = {
+    "P186": _material, ENGLISH_ARTICLE: _article, **dict.fromkeys(QUALIFIED, _qualified),
+}  # fmt: skip
 """Properties that are asked for in a way of their own."""
