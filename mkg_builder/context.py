@@ -1,7 +1,10 @@
 """What a source is given while it fetches and while it reads."""
 
+import hashlib
 import itertools
-from collections import deque
+import os
+import threading
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +57,9 @@ class SnapshotContext(SourceContext):
         self.failures: list[str] = []
         self._absent: dict[str, None] = {}
         self._damaged: dict[str, None] = {}
-        self._in_a_row = 0
+        self._in_a_row: Counter[bool] = Counter()
+        self._counting = threading.Lock()
+        self._failed = _Failed(snapshot.folder / f"failed-{name}.log")
         self._answers = itertools.count(1)
 
     @override
@@ -72,18 +77,19 @@ class SnapshotContext(SourceContext):
             elif not request.divisible and not request.optional:  # of what is divisible the halves were asked
                 self._absent.setdefault(request.key)
             return Answer(request.key, 0, b"", "")
+        again = request.key in self._failed
         try:
-            answer = self._client.ask(request)
+            answer = self._client.ask(request, again)
             return self._keep(request, answer)
         except HostClosedError:
             raise
         except TooExpensiveError as error:
             if not request.divisible:
-                self._count_in_a_row(error)
+                self._count_in_a_row(request, again, self._client, error)
             return Answer(request.key, 504, b"", "")
         except UpstreamError as error:
             self.failures.append(str(error))
-            self._count_in_a_row(error)
+            self._count_in_a_row(request, again, self._client, error)
             return Answer(request.key, 0, b"", "")
 
     def gaps(self) -> list[str]:
@@ -97,6 +103,8 @@ class SnapshotContext(SourceContext):
 
     def _kept(self, request: Request) -> Answer | None:
         kept = self._snapshot.get(request.key) if request.key else None
+        if kept is not None and kept.ok and self._client is not None:
+            self._client.standing.prove(request)
         return None if kept is not None and request.needed and not kept.ok else kept
 
     def _keep(self, request: Request, answer: Answer) -> Answer:
@@ -106,7 +114,7 @@ class SnapshotContext(SourceContext):
         if self.pictures is not None and request.accept == "image/" and self.is_whole_picture(answer):
             self._decode(self.pictures, answer)
         self._snapshot.put(answer)
-        self._in_a_row = 0
+        self._in_a_row.clear()
         if self._advance is not None:
             self._advance(f"{self.name}: answers", next(self._answers), None, len(self.failures))
         return answer
@@ -128,11 +136,23 @@ class SnapshotContext(SourceContext):
     def is_whole_picture(self, answer: Answer) -> bool:
         return answer.ok and looks_whole(answer.body) and _remark(answer.key) not in self._snapshot
 
-    def _count_in_a_row(self, error: UpstreamError) -> None:
-        self._in_a_row += 1
-        empty = len(self._snapshot) == 0 and not isinstance(error, TooExpensiveError)
-        if self._in_a_row >= CONSECUTIVE_FAILURES or empty:
-            raise error
+    def _count_in_a_row(self, request: Request, again: bool, client: Client, error: UpstreamError) -> None:
+        """End the run where the source seems to be down.
+
+        What failed in an earlier run is counted apart: a resumed run meets all of it in a row, and while the source
+        answers what it answered before, it goes on to what is new.
+        """
+        self._failed.add(request.key)
+        with self._counting:
+            empty = len(self._snapshot) == 0 and not isinstance(error, TooExpensiveError)
+            if empty and (request.needed or not again):
+                raise error
+            self._in_a_row[again] += 1
+            if self._in_a_row[again] < CONSECUTIVE_FAILURES:
+                return
+            if not again or not client.standing.is_well(request):
+                raise error
+            self._in_a_row[again] = 0
 
     @override
     def get_all(self, requests: Sequence[Request]) -> Iterator[Answer]:
@@ -198,6 +218,35 @@ class SnapshotContext(SourceContext):
     def progress(self, done: int, total: int | None) -> None:
         if self._advance is not None:
             self._advance(self.name, done, total, len(self.failures))
+
+
+class _Failed:
+    """The requests that have failed, from run to run: a file of hashes of their keys, a line each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._earlier = frozenset(path.read_text("ascii", "replace").split()) if path.is_file() else frozenset()
+        self._now: set[str] = set()
+
+    def __contains__(self, key: str) -> bool:
+        """Whether a request failed in an earlier run."""
+        return _hashed(key) in self._earlier
+
+    def add(self, key: str) -> None:
+        """Take note that a request has failed; one without a key is another one in every run."""
+        name = _hashed(key)
+        if not key or name in self._earlier or name in self._now:
+            return
+        self._now.add(name)
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+        try:
+            os.write(handle, f"{name}\n".encode())
+        finally:
+            os.close(handle)
+
+
+def _hashed(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _require_no_secret(answer: Answer, where: str) -> None:

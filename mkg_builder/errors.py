@@ -77,7 +77,7 @@ class QuotaError(UpstreamError):
 
 
 class HostClosedError(UpstreamError):
-    """The host asks us to stay away, by Retry-After or by robots.txt; the run ends here, to be resumed."""
+    """The host asks us to stay away, by Retry-After, by robots.txt or by refusals; the run ends here, to be resumed."""
 
 
 class DataError(MkgError):

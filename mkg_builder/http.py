@@ -18,7 +18,17 @@ from mkg_builder.connections import PassingError, TooSlowError
 from mkg_builder.errors import HostClosedError, TooExpensiveError, UpstreamError, UsageError
 from mkg_builder.recipe import Limit
 from mkg_builder.redaction import redact, remember
-from mkg_builder.replies import media_type_of, require_quota, require_usable, retry_after, target
+from mkg_builder.replies import (
+    PASSING,
+    REFUSING,
+    RefusedError,
+    Standing,
+    media_type_of,
+    require_quota,
+    require_usable,
+    retry_after,
+    target,
+)
 from mkg_builder.robots import MOST_BYTES, PRODUCT, Robots
 from mkg_builder.source import Answer, Request
 from mkg_builder.sparql import as_post, require_results, require_time
@@ -34,9 +44,6 @@ UNSAID_WAIT = 60.0
 
 LIVE_BACKOFF = 5.0
 """How much longer than this machine a live host is given to recover between attempts."""
-
-PASSING = frozenset({408, 425, 429})
-REFUSING = frozenset({401, 403, 407, 451})
 
 Result = TypeVar("Result")
 
@@ -83,6 +90,9 @@ class Client:
         transport: what carries requests; real HTTP unless a test gives its own.
         clock: what all waiting goes by.
         memory: a file where the requests of the last hour, and the waits that hosts ask for, are remembered.
+
+    Attributes:
+        standing: how this run stands with each host.
     """
 
     def __init__(
@@ -101,28 +111,42 @@ class Client:
         self._throttle = Throttle(limits, self._clock, memory)
         self._robots = Robots(self._fetch_robots, self._clock)
         self._delayed: set[str] = set()
+        self.standing = Standing(self._answer)
         self.agent = f"{PRODUCT}/{__version__} ({contact or 'loopback only'}) python-requests/{requests.__version__}"
         self._wire = Wire(self.agent, transport)
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request, again: bool = False) -> Answer:
         """The answer to a request, after as many attempts as patience allows.
 
         A request with secrets that the host does not take is answered with status 401.
 
+        Args:
+            request: what is asked.
+            again: whether it failed in an earlier run, too: then a refusal tells little of the host.
+
         Raises:
             TooExpensiveError: a query that the endpoint cannot answer in time.
             QuotaError: what the source gives in a while is used up.
-            HostClosedError: the host wants us to stay away for longer than a run waits.
+            HostClosedError: the host wants us to stay away for longer than a run waits, or refuses us again and again.
             UpstreamError: no usable answer, or the host refuses us.
             UsageError: a host that must not be asked, or a live host without a contact.
         """
         remember(request.secrets)
-        return self._patiently(request.url, lambda budget: self._once(request, budget))
+        try:
+            answer = self._answer(request)
+        except RefusedError as refusal:
+            self.standing.refused(request, again, refusal)
+            raise
+        self.standing.answered(request, answer)
+        return answer
 
     def stop(self) -> None:
         """Break off whatever is on its way or waiting, in all threads; for a run that ends early."""
         self._clock.stop()
         self._wire.stop()
+
+    def _answer(self, request: Request) -> Answer:
+        return self._patiently(request.url, lambda budget: self._once(request, budget))
 
     def _patiently(self, url: str, attempt: Callable[[_Budget], Result]) -> Result:
         budget = _Budget(self._patience.total)
@@ -154,7 +178,7 @@ class Client:
         if reply.status == 401 and request.secrets:
             return Answer(request.key, 401, reply.body, media_type_of(reply))
         if reply.status in REFUSING:
-            refused = HostClosedError if request.query else UpstreamError
+            refused = HostClosedError if request.query else RefusedError
             raise refused(f"{url}: HTTP {reply.status}, the host refuses us; stop and ask its owners")
         media_type = media_type_of(reply)
         if request.query:
@@ -192,6 +216,7 @@ class Client:
 
     def _exchange(self, call: Call, shown: str, budget: _Budget) -> Reply:
         with self._throttle.turn(shown):
+            self.standing.require_open(shown)  # what waited for its turn meanwhile is not asked any more
             start = self._clock.now()
             try:
                 reply = self._wire.carry(call, budget.left)

@@ -6,6 +6,7 @@
     format                  the version of this layout; a folder without it is of version 1
     lock                    held by the process at work
     asked-SOURCE.log        the requests of the last hour and the waits asked for, so that both hold from run to run
+    failed-SOURCE.log       hashes of the keys of what failed: a later run that meets it again expects no better
 
 A journal line is the commit: what it does not name, or takes back, was never fetched. A torn last line is dropped.
 Every 256 answers, and at the end, all is forced to the disk: `kill -9` loses no answer, a power cut the last 256 at
@@ -93,7 +94,7 @@ class Snapshot:
 
     def _require_own(self) -> None:
         names = ("objects", "journal.jsonl", "lock", "format", "origin.json")
-        for path in (*(self.folder / name for name in names), *self.folder.glob("asked-*.log")):
+        for path in (*(self.folder / name for name in names), *self.folder.glob("asked-*.log"), *self.folder.glob("failed-*.log")):
             if path.is_symlink():
                 raise StorageError(f"{path} is a symbolic link, which is not written through; remove it")
 

@@ -101,6 +101,7 @@ class Throttle:
         self._gates = {pattern: _Gate(pattern, limit) for pattern, limit in limits.items()}
         self._own: dict[str, _Gate] = {}
         self._paused: dict[str, float] = {}
+        self._delays: dict[str, float] = {}
         self._lock = threading.Lock()
         self._memory = _Memory(memory, clock) if memory is not None else None
         self._opening = -math.inf
@@ -120,15 +121,15 @@ class Throttle:
         with ExitStack() as held:
             for gate in gates:  # always in the same order, so two requests never wait for each other
                 held.enter_context(gate.open)
-            begun = self._wait(urlsplit(url).netloc.lower(), gates)
+            host = urlsplit(url).netloc.lower()
+            begun = self._wait(host, gates)
             try:
                 yield
             finally:
                 with self._lock:
                     for window in begun:
                         window.end(self._clock.now())
-                    if self._memory is not None:
-                        self._memory.note("-", gates)
+                    self._note("-", host, gates)
 
     def pause(self, url: str, seconds: float) -> None:
         """Ask nothing of this host for so long, from no thread and, where there is a memory, from no later run."""
@@ -142,7 +143,9 @@ class Throttle:
                 self._memory.note_pause(host, seconds)
 
     def slow_down(self, url: str, seconds: float) -> None:
-        """Leave at least so many seconds between two requests to this host (its Crawl-delay).
+        """Leave at least so many seconds between two requests to this host (its Crawl-delay), from run to run.
+
+        The first of them was the one for its robots.txt, just now.
 
         Raises:
             HostClosedError: longer than a run waits.
@@ -152,7 +155,10 @@ class Throttle:
                 if seconds > MAX_WAIT:
                     asks = f"asks for {seconds:,g} s between two requests (Crawl-delay)"
                     raise HostClosedError(f"{urlsplit(url).netloc} {asks}, and a run waits {MAX_WAIT:,.0f} at most")
-                gate.windows.append(_Window(1, seconds))
+                window = _Window(1, seconds)
+                window.ended.append(self._clock.now())
+                gate.windows.append(window)
+                self._delays[urlsplit(url).netloc.lower()] = seconds
 
     def _gates_of(self, url: str) -> list[_Gate]:
         parts = urlsplit(url)
@@ -178,10 +184,18 @@ class Throttle:
                     begun = [window for gate in gates for window in gate.windows]
                     for window in begun:
                         window.under_way += 1
-                    if self._memory is not None:
-                        self._memory.note("+", gates)
+                    self._note("+", host, gates)
                     return begun
             self._clock.sleep(wait)
+
+    def _note(self, sign: str, host: str, gates: list[_Gate]) -> None:
+        """Remember a request; of a host with a Crawl-delay also until when a later run, too, has to wait for it."""
+        if self._memory is None:
+            return
+        self._memory.note(sign, gates)
+        delay = self._delays.get(host, 0.0)
+        if delay and self._clock.now() + delay > self._paused.get(host, -math.inf):  # else it asked for longer
+            self._memory.note_pause(host, delay)
 
 
 def _matches(pattern: str, host: str, path: str) -> bool:
@@ -191,8 +205,8 @@ def _matches(pattern: str, host: str, path: str) -> bool:
 class _Memory:
     """A file of lines `+ <seconds since 1970> <pattern>`, then `-` when the answer has come; it survives `kill -9`.
 
-    `=` is both in one, for what is long past; `!` says until when a host wants to be left alone, and how many seconds
-    that was to be: a wall clock that is set back makes it no longer.
+    `=` is both in one, for what is long past; `!` says until when a host wants to be left alone, by Retry-After or by
+    its Crawl-delay, and how many seconds that was to be: a wall clock that is set back makes it no longer.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -233,14 +247,8 @@ class _Memory:
     def note(self, sign: str, gates: Iterable[_Gate]) -> None:
         """Remember that a request is sent (`+`), or answered (`-`)."""
         names = [gate.name for gate in gates if gate.name in self._windows]
-        if not names:
-            return
-        if self._lines > LINES_BEFORE_COMPACTION:
-            self._compact()
-            return
-        text = "".join(f"{sign} {self._clock.wall():.3f} {name}\n" for name in names)
-        self._write(text)
-        self._lines += len(names)
+        if names:
+            self._write("".join(f"{sign} {self._clock.wall():.3f} {name}\n" for name in names))
 
     def note_pause(self, host: str, seconds: float) -> None:
         """Remember that a host wants to be left alone."""
@@ -257,6 +265,10 @@ class _Memory:
         return f"! {until:.3f} {host} {seconds:.3f}\n"
 
     def _write(self, text: str) -> None:
+        if self._lines > LINES_BEFORE_COMPACTION:
+            self._compact()  # which writes it, too
+            return
+        self._lines += text.count("\n")
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
         try:
             os.write(handle, text.encode())

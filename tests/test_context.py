@@ -1,9 +1,13 @@
+import re
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from mkg_builder import http
 from mkg_builder.context import AHEAD, CONSECUTIVE_FAILURES, SnapshotContext
@@ -122,6 +126,57 @@ def test_a_site_that_shows_a_page_for_everything_ends_the_run_and_nothing_of_it_
         list(context(snapshot, site).get_all([replace(request(n), accept=accept) for n in range(500)]))
     assert len(site.asked) < 200
     assert list(snapshot) == ["site:/kept"]
+
+
+PAGE = answer(b"<!DOCTYPE html><title>gone</title>", Content_Type="text/html")
+GOOD = answer(b"{}", Content_Type="application/json")
+
+
+def walk(snapshot: Snapshot, site: Site, numbers: Iterable[int]) -> SnapshotContext:
+    """What a run is left with that asks all these, some at a time."""
+    asking, waiting = context(snapshot, site), deque(numbers)
+    while waiting:
+        some = [waiting.popleft() for _ in range(min(25, len(waiting)))]
+        list(asking.get_all([replace(request(n), accept="application/json") for n in some]))
+    return asking
+
+
+@pytest.mark.parametrize("fault", [PAGE, answer(b"", 500), answer(b"", 400), answer(b"", 302, Location="http://x.y/")])
+def test_what_failed_in_an_earlier_run_keeps_no_run_from_what_is_new(snapshot: Snapshot, fault: Any) -> None:
+    keep_one(snapshot)
+    site = Site({f"/{n}": fault if n < 100 and n % 4 == 3 else GOOD for n in range(200)})
+    walk(snapshot, site, range(100))
+    asking = walk(snapshot, site, range(200))
+    assert (len(asking.failures), len(snapshot)) == (25, 1 + 175)
+
+
+def test_a_source_whose_first_requests_all_fail_for_good_is_walked_by_and_by(snapshot: Snapshot) -> None:
+    keep_one(snapshot)
+    site = Site({f"/{n}": PAGE if n < 50 else GOOD for n in range(60)})
+    for _ in range(2):
+        with pytest.raises(UpstreamError):
+            walk(snapshot, site, range(60))
+    walk(snapshot, site, range(60))
+    assert len(snapshot) == 1 + 10
+
+
+@pytest.mark.parametrize("fault", [PAGE, answer(b"", 500), requests.ConnectionError("refused")])
+def test_a_source_that_is_down_ends_a_resumed_run_soon(snapshot: Snapshot, fault: Any) -> None:
+    keep_one(snapshot)
+    site = Site({f"/{n}": PAGE if n % 2 else GOOD for n in range(200)})
+    walk(snapshot, site, range(200))
+    site.answers, site.asked = {"/robots.txt": answer(b"", 404)} | {f"/{n}": fault for n in range(400)}, []
+    with pytest.raises(UpstreamError):
+        walk(snapshot, site, range(400))
+    assert len(site.asked) < 100
+
+
+def test_what_failed_is_remembered_once_and_without_its_name(snapshot: Snapshot) -> None:
+    keep_one(snapshot)
+    for _ in range(2):
+        context(snapshot, Site({"/1": answer(b"", 500)})).get(request(1))
+    (line,) = (snapshot.folder / "failed-s.log").read_text().splitlines()
+    assert re.fullmatch("[0-9a-f]{16}", line)
 
 
 QUERY = "SELECT * WHERE { ?a ?b ?c }"

@@ -144,7 +144,25 @@ def test_another_redirect_than_to_the_dead_end_passes(location: str | None) -> N
     assert ask(Site({"/a": [away, answer(b"{}", **JSON)]}), dead_end="/Home/Error/").body == b"{}"
 
 
-@pytest.mark.parametrize("status", [204, 302, 404, 410])
+@pytest.mark.parametrize("status", [202, 203, 204, 206, 300, 302, 304, 400, 402, 405, 408, 409, 412, 418, 423])
+def test_a_status_that_says_nothing_of_what_was_asked_for_is_no_answer(status: int) -> None:
+    site = Site({"/a": answer(b"one moment", status)})
+    with pytest.raises(UpstreamError, match=rf"/a: HTTP {status}"):
+        ask(site)
+    assert site.asked.count("/a") == (3 if status < 400 or status in (408, 409, 423) else 1)
+
+
+@pytest.mark.parametrize("status", [204, 400])
+def test_what_is_never_kept_is_told_with_any_status(status: int) -> None:
+    assert client(Site({"/a": answer(b"", status)})).ask(Request("", f"{BASE}/a")).status == status
+
+
+def test_a_failure_that_a_request_declares_to_be_final_is_an_answer() -> None:
+    site = Site({"/a": answer(b'{"Exception": 1}', 400)})
+    assert ask(site, final='"Exception"').status == 400
+
+
+@pytest.mark.parametrize("status", [404, 410])
 def test_only_a_success_is_what_is_needed(status: int) -> None:
     site = Site({"/a": answer(b"", status)})
     assert ask(site).status == status

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 import pytest
 
 from mkg_builder import http, terminal
-from mkg_builder.context import SnapshotContext
+from mkg_builder.context import WORKERS, SnapshotContext
 from mkg_builder.errors import HostClosedError, QuotaError, UpstreamError
 from mkg_builder.http import Client, Patience
 from mkg_builder.recipe import Limit
@@ -173,6 +173,59 @@ def test_secrets_that_are_not_taken_are_told_as_401_and_without_any_it_is_a_refu
     assert client.ask(Request("k", f"{LIVE}/a", secrets={"key": "x1y2"})).status == 401
     with pytest.raises(UpstreamError, match="refuses"):
         client.ask(Request("k", f"{LIVE}/a"))
+
+
+REFUSED = {f"/{n}": answer(b"", status) for n, status in enumerate([403, 451, 401, 407, 403, 403])}
+
+
+def refusals(client: Client, paths: str, again: bool = False) -> str:
+    """What becomes of each path: an answer `a`, refused `r`, or the host is closed `c`."""
+    found = ""
+    for path in paths:
+        try:
+            client.ask(Request(f"k:{path}", f"{LIVE}/{path}", accept="application/json"), again)
+            found += "a"
+        except HostClosedError as told:
+            assert "after 3 refusals in a row nothing more is asked of www.example.org" in str(told)
+            found += "c"
+        except UpstreamError:
+            found += "r"
+    return found
+
+
+def test_a_host_that_refuses_three_requests_in_a_row_is_asked_nothing_more() -> None:
+    site = Site({**REFUSED, "/x": answer(b"{}", Content_Type="application/json")})
+    assert refusals(live(site, VirtualClock()), "x01x23x4501x") == "arrarrarrccc"
+    assert site.asked == ["/robots.txt", *(f"/{path}" for path in "x01x23x450")]
+
+
+def test_refusals_of_another_host_close_none() -> None:
+    site = Site(REFUSED)
+    client = Client("me@example.org", ["*.example.org"], {"*": Limit(windows=[(1000, 1)])}, HASTE, site,
+                    clock=VirtualClock())  # fmt: skip
+    for host in ("a", "b", "c", "d"):
+        with pytest.raises(UpstreamError) as told:
+            client.ask(Request("k", f"https://{host}.example.org/0"))
+        assert not isinstance(told.value, HostClosedError)
+
+
+def test_what_was_refused_in_an_earlier_run_closes_no_host_that_answers_what_it_answered_before() -> None:
+    good = answer(b"{}", Content_Type="application/json")
+    site = Site({**REFUSED, "/x": [good, good, answer(b"", 403)]})
+    client = live(site, VirtualClock())
+    assert refusals(client, "x") == "a"
+    assert refusals(client, "012345", again=True) == "rrrrrc"
+    assert site.asked.count("/x") == 3
+
+
+def test_what_is_queued_is_not_asked_of_a_host_that_refuses_us(tmp_path: Path) -> None:
+    answers = {f"/{n}": ok(b"{}") if n < 20 else ok(b"banned", 403) for n in range(200)}
+    with serving(answers) as (base, plan), Snapshot(tmp_path).writing() as snapshot:
+        client = Client(None, [base.removeprefix("http://")], {}, HASTE)
+        context = SnapshotContext("s", tmp_path, snapshot, {}, client=client)
+        with pytest.raises(HostClosedError):
+            list(context.get_all([Request(f"s:/{n}", f"{base}/{n}") for n in range(200)]))
+        assert len(plan.asked) < 1 + 20 + 3 + 2 * WORKERS
 
 
 def test_a_stopped_client_wakes_who_waits_and_asks_nothing_more() -> None:

@@ -1,5 +1,7 @@
 import threading
 import time
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,6 +117,24 @@ def test_a_crawl_delay_slows_us_down(query: str) -> None:
     for _ in range(5):
         client.ask(Request("k", "https://www.example.org/a", query=query))
     assert 4 * 7 <= clock.now() < 6 * 7
+
+
+def test_a_crawl_delay_holds_from_run_to_run_and_for_the_robots_txt_too(tmp_path: Path) -> None:
+    clock, moments = VirtualClock(0), []
+
+    class Timed(Site):
+        def send(self, request: Any, **options: Any) -> Any:
+            moments.append(clock.now())
+            return super().send(request, **options)
+
+    for _ in range(3):
+        site = Timed({"/robots.txt": answer(b"User-agent: *\nCrawl-delay: 30\n"), "/a": answer(b"{}")})
+        client = Client("me@example.org", ["www.example.org"], {"*": http.Limit(per_second=4)}, HASTE, site,
+                        clock=clock, memory=tmp_path / "asked.log")  # fmt: skip
+        for _ in range(2):
+            client.ask(Request("k", "https://www.example.org/a"))
+    assert len(moments) == 9
+    assert min(later - sooner for sooner, later in pairwise(moments)) >= 29.99
 
 
 @pytest.mark.parametrize(("delay", "answered"), [("600", 2), ("600.5", 0), ("86400", 0)])

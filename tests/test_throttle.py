@@ -1,5 +1,6 @@
 import math
 import random
+import re
 import threading
 import time
 from pathlib import Path
@@ -142,6 +143,35 @@ def test_a_wait_that_is_longer_than_a_run_is_remembered_and_refused_with_what_is
         assert clock.slept <= REMEMBERED
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_crawl_delay_separates_the_runs_too(killed: bool, tmp_path: Path) -> None:
+    clock, limits, last = VirtualClock(), {"www.example.org": Limit(per_second=4)}, -math.inf
+    for _ in range(3):
+        throttle = Throttle(limits, clock, tmp_path / "asked.log")
+        for delay in (30.0, None):
+            turn = throttle.turn(URL)
+            turn.__enter__()
+            assert clock.time - last >= 30 - 0.001  # the file has milliseconds
+            last = clock.time
+            if delay or not killed:
+                clock.time += 0.1
+                turn.__exit__(None, None, None)
+            if delay:
+                throttle.slow_down(URL, delay)
+    assert re.fullmatch(r"(! [\d.]+ www\.example\.org 30\.000\n)+", (tmp_path / "asked.log").read_text())
+
+
+def test_a_crawl_delay_makes_no_longer_wait_shorter(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    throttle = Throttle({}, clock, tmp_path / "asked.log")
+    throttle.slow_down(URL, 5)
+    with throttle.turn(URL):
+        throttle.pause(URL, 300)
+        start = clock.time
+    with Throttle({}, clock, tmp_path / "asked.log").turn(URL):
+        assert clock.time - start == pytest.approx(300, abs=0.01)
+
+
 def test_the_longest_wait_within_a_run_is_waited_for() -> None:
     clock = VirtualClock(3874.549938810534)
     assert clock.now() + MAX_WAIT - clock.now() > MAX_WAIT  # as floats have it
@@ -177,10 +207,15 @@ def test_a_line_torn_by_a_crash_is_passed_over(tmp_path: Path) -> None:
         assert clock.time == 1_000 + REMEMBERED
 
 
-def test_what_is_remembered_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("slow", [0, 5])
+def test_what_is_remembered_does_not_grow_without_end(
+    slow: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mkg_builder.throttle.LINES_BEFORE_COMPACTION", 50)
     clock = VirtualClock()
     throttle = Throttle({"www.example.org": Limit(windows=[(20, 100)])}, clock, tmp_path / "asked.log")
+    if slow:
+        throttle.slow_down(URL, slow)
     times = crawl(throttle, clock, 20_000)
     assert len(times) > 500
     assert len((tmp_path / "asked.log").read_text().splitlines()) <= 51

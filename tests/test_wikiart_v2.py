@@ -139,6 +139,22 @@ def test_a_session_that_is_refused_at_once_ends_the_apis_part(tmp_path: Path) ->
     ]
 
 
+def test_a_damaged_answer_is_asked_again_with_the_session_and_never_without(tmp_path: Path) -> None:
+    first = "/en/api/2/UpdatedArtists"
+    fetch(tmp_path, keyed())
+    snapshot, transport = Snapshot(tmp_path), keyed(**{first: QUOTA})
+    with snapshot.writing():
+        path = snapshot.file(f"wikiart:{first}")
+        assert path is not None
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        fetching = context(snapshot, transport)
+        wikiart_v2.fetch_api(fetching, {"vincent-van-gogh": "Van Gogh"}, artworks=False)
+        assert (fetching.failures, asked(transport, first)) == ([], [f"{first}?{KEY}"])
+        again = snapshot.get(f"wikiart:{first}")
+    assert again is not None
+    assert again.ok
+
+
 def test_a_fault_that_nobody_knows_is_told_and_asked_again_next_time(tmp_path: Path) -> None:
     transport = keyed(**{f"{NEXT}&{KEY}": answer(b'{"Exception": {"Message": "Out of order"}}', 500, **JSON)})
     assert fetch(tmp_path, transport) == ["WikiArt's API: /en/api/2/UpdatedArtists: HTTP 500 Out of order"]

@@ -18,6 +18,7 @@ from mkg_builder import durable, snapshot, workshop
 from mkg_builder.build import fetch
 from mkg_builder.errors import UpstreamError
 from mkg_builder.http import Client
+from mkg_builder.replies import Standing
 from mkg_builder.source import Answer, Request
 from simulation.site import Site, Transport, VirtualClock
 
@@ -54,8 +55,9 @@ class Ideal:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self.standing = Standing(self.ask)
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request, again: bool = False) -> Answer:  # noqa: ARG002
         """What the site answers."""
         status, media_type, body = self._site.content(request.url)
         return Answer(request.key, status, body, media_type.partition(";")[0])
