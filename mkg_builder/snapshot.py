@@ -94,7 +94,7 @@ class Snapshot:
 
     def _require_own(self) -> None:
         names = ("objects", "journal.jsonl", "lock", "format", "origin.json")
-        for path in (*(self.folder / name for name in names), *self.folder.glob("asked-*.log"), *self.folder.glob("failed-*.log")):
+        for path in (*(self.folder / name for name in names), *self.folder.glob("*.log")):
             if path.is_symlink():
                 raise StorageError(f"{path} is a symbolic link, which is not written through; remove it")
 
