@@ -23,7 +23,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict:
         "--json",
     ]
     place = ["--workspace", tmp_path_factory.mktemp("v2")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CXX": "/nonexistent"}  # to compile takes a minute
     ended = subprocess.run(
         [*command, *place], capture_output=True, text=True, env=environment, timeout=250, check=False
     )
@@ -42,8 +42,10 @@ def test_the_published_size_is_measured_from_its_files_to_its_table(measured: di
     assert "hasNationality" not in asked
 
 
-def test_other_precisions_and_compiled_steps_are_tried_beside_it(measured: dict) -> None:
+def test_other_precisions_and_compiled_steps_are_tried_beside_it_and_what_fails_is_told(measured: dict) -> None:
     ways = {(way["precision"], way["compile"]): way for way in measured["ways"]}
-    assert ways.keys() == {("bfloat16", "none"), ("float32", "default"), ("float32", "reduce-overhead")}
-    for way in ways.values():
-        assert way.get("failed") or way["validation_mrr"] == pytest.approx(measured["train"]["validation_mrr"], abs=0.1)
+    half = ways.pop(("bfloat16", "none"))
+    assert half["validation_mrr"] == pytest.approx(measured["train"]["validation_mrr"], abs=0.1)
+    assert {way: found["failed"] for way, found in ways.items()} == dict.fromkeys(
+        [("float32", "default"), ("float32", "reduce-overhead")], "the step train failed; see above"
+    )

@@ -83,14 +83,15 @@ def test_its_steps_are_those_of_a_cpu(
         torch.testing.assert_close(found[name], parameter, rtol=1e-4, atol=1e-5, msg=name)
 
 
+WAYS_HERE = (
+    *WAYS,
+    ("model.reciprocal=true", "model.observed=[degree, links]"),
+    ("model.structural=own", "model.imaginary=fused", "model.modality_dropout=0.2", "model.fusion=gated"),
+)
 CASES = [
     [f"model.scorer={scorer}", *way]
-    for scorer in SCORERS.names()
-    for way in (
-        *WAYS,
-        ("model.reciprocal=true", "model.observed=[degree, links]"),
-        ("model.structural=own", "model.imaginary=fused", "model.modality_dropout=0.2", "model.fusion=gated"),
-    )
+    for number, scorer in enumerate(SCORERS.names())
+    for way in WAYS_HERE[number % 2 :: 2]  # each way with two of the scorers
 ]
 
 
@@ -111,7 +112,7 @@ def test_a_second_device_trains_resumes_and_evaluates_as_the_first(
     case, found = CASES[number], elsewhere[number]
     with as_on_a_gpu():
         expected = [record.loss for record in fit(new_run(tmp_path / "run", features, *case), 3)]
-    assert found["losses"] == expected
+    assert found["losses"] == pytest.approx(expected, rel=1e-5)  # a sum may be rounded by where its numbers lie
     assert found["far"] == found["near"]
     if not {"training.negatives=all", "training.share_negatives=true"} & set(case) and "observed" not in str(case):
         assert found["asked"] == 0  # a step waits for nothing
