@@ -65,7 +65,7 @@ def test_batches_of_a_real_size_train_alike_every_time(scorer: str, way: tuple[s
     facts = [(f"a:{i:04d}", f"r:{i % 2}", f"a:{i * 7 % 1024:04d}") for i in range(1024)]
     dataset = make_dataset({"train": facts}, "transductive")
     settings = [f"model.scorer={scorer}", "model.modalities=[structural]", "model.structural=own", "model.dim=128",
-                "training.negatives=8", *way]  # fmt: skip
+                "training.negatives=80", *way]  # fmt: skip
     states = []
     for name in ("one", "two", "three"):
         run = create_run(tmp_path / name, resolve(load_experiment(None, settings), dataset), dataset)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from vlkge.sampled import measure_open, sampled_distances, sampled_products
 
@@ -135,7 +136,8 @@ class Euclidean(Comparison):
     def sampled(self, queries: Tensor, entities: Tensor, index: Tensor) -> Tensor:
         """Negative distances, as `matrix`."""
         products = sampled_products(queries, entities, index)
-        return self._of_squares(queries, _squares(entities)[index], products)
+        squares = embedding(index, _squares(entities)[:, None])[..., 0]  # an index adds its gradient up in any order
+        return self._of_squares(queries, squares, products)
 
     @staticmethod
     def _of_squares(queries: Tensor, squares: Tensor, products: Tensor) -> Tensor:
