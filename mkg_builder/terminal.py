@@ -207,7 +207,7 @@ def run(app: typer.Typer, program: str) -> None:
         said = str(error).splitlines()[0] if str(error) else "no more can be had"
         _fail(program, f"not enough memory ({said}); ask for less at a time", MkgError.exit_code, debug)
     except KeyboardInterrupt:
-        _fail(program, _interrupted[-1], 130, debug)
+        _fail(program, INTERRUPTED, 130, debug)
     except _StoppedError as stopped:
         os._exit(stopped.code)  # no thread is waited for: what is on the disk is whole at any moment
 
@@ -216,8 +216,10 @@ def run(app: typer.Typer, program: str) -> None:
 def if_interrupted(line: str) -> Iterator[None]:
     """While the block runs, this is what an interruption is told by."""
     _interrupted.append(line)
-    yield
-    _interrupted.pop()  # not after an error, which an interruption is: it has yet to be told
+    try:
+        yield
+    finally:
+        _interrupted.pop()
 
 
 class _StoppedError(BaseException):

@@ -314,7 +314,7 @@ def test_features_of_another_encoder_are_refused_with_what_to_type(room: Room) -
 def test_a_release_with_nothing_new_and_a_place_that_is_taken_are_refused(room: Room, plain: Joined) -> None:
     with pytest.raises(UsageError, match="holds nothing that"):
         room.join("refused", release=str(room.old))
-    with pytest.raises(UsageError, match="--overwrite"):
+    with pytest.raises(UsageError, match="exists; name another folder with --out, or replace it with --overwrite"):
         room.join("plain")
     with pytest.raises(UsageError, match="is the run itself"):
         room.join("run", overwrite=True)

@@ -28,7 +28,7 @@ def test_the_nearest_of_a_picture_are_artworks_of_train_by_cosine(predictor: Pre
     why = Explainer(predictor, count=4).explain(subject, {})
     trained = [e for e, seen in enumerate(dataset.seen().tolist()) if seen and dataset.types[e] == "artwork"]
     with torch.no_grad():
-        vectors, mine = model.real(torch.tensor(trained)), model.real.outside(subject.raw)
+        vectors, mine = model.real(torch.tensor(trained)), model.real.outside(subject.raw, unseen=True)
     cosines = torch.nn.functional.cosine_similarity(vectors, mine)
     best = sorted(zip((-cosines).tolist(), trained, strict=True))[:4]
     assert [one.entity for one in why.nearest] == [dataset.entities[entity] for _, entity in best]
@@ -69,7 +69,7 @@ def test_an_entity_without_a_modality_is_scored_by_its_other_one(predictor: Pred
     raw = {name: torch.from_numpy(features.align([work.name])[0]) for name, features in predictor.run.features.items()}
     with torch.no_grad():
         for left_out, kept in (("text", "image"), ("image", "text")):
-            expected = model.represent_outside({kept: raw[kept]})
+            expected = model.represent_outside({kept: raw[kept]}, unseen=True)
             torch.testing.assert_close(vector(predictor, work, left_out), expected)
             assert not torch.allclose(vector(predictor, work), expected)
 

@@ -106,7 +106,7 @@ def join(run: Run, plan: Plan, progress: Advance) -> Joined:
         FeaturesError: the features are of another encoder or another data set.
         RunError: the run has no finished epoch, or the loss is not finite.
     """
-    require_free(plan.out, plan.overwrite, "name another folder with --out, or ")
+    require_free(plan.out, plan.overwrite, resumable=False)
     if run.experiment.model.observed:  # what joins is seen too, so that former answers would move
         raise UsageError(f"{run.folder} scores what it sees in the graph (model.observed); train the grown graph anew")
     if plan.out.resolve() == run.folder.resolve():

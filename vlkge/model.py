@@ -96,7 +96,7 @@ class EntityRepresentation(nn.Module):
         largest = drawn.masked_fill(~present, -1.0).max(0, keepdim=True).values
         return present & ((drawn >= self.dropout) | (drawn == largest))
 
-    def outside(self, raw: Mapping[Modality, Tensor], unseen: bool = True) -> Tensor:
+    def outside(self, raw: Mapping[Modality, Tensor], unseen: bool) -> Tensor:
         """Fused vectors [k, parts * dim] of things outside the graph, as an entity that was not learned from has them.
 
         Args:
@@ -218,7 +218,7 @@ class KGEModel(nn.Module):
         free = STRUCTURAL not in self.real.withheld  # a free imaginary part goes with the structural vector
         return torch.cat([real, self.imaginary(indices, real, free)], dim=-1)
 
-    def represent_outside(self, raw: Mapping[Modality, Tensor], unseen: bool = True) -> Tensor:
+    def represent_outside(self, raw: Mapping[Modality, Tensor], unseen: bool) -> Tensor:
         """Vectors [k, parts * dim] of things outside the graph; as `EntityRepresentation.outside`."""
         real = self.real.outside(raw, unseen)
         return real if self.imaginary is None else torch.cat([real, self.imaginary.outside(real)], dim=-1)

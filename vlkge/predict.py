@@ -244,8 +244,8 @@ class Predictor:
         return self.model.represent_outside(raw, self.is_unseen(subject))
 
     def is_unseen(self, subject: Subject) -> bool:
-        """Whether a subject is of the type that has unseen members; where there is no such type, of none."""
-        return self.dataset.unseen_type is not None and subject.kind == self.dataset.unseen_type
+        """Whether a subject is of the type that has unseen members."""
+        return subject.kind == self.dataset.unseen_type
 
     def _best(
         self, relation: int, scores: Tensor, likely: Tensor | None, allowed: Tensor, known: dict[int, str], top: int

@@ -171,11 +171,11 @@ def common_attributes(
     """The attributes that at least half of what can be found has; a rarer one would leave few to be judged.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there are some, and none of them is so common.
     """
     found = _known(dataset, retriever.present, [], kind)
     common = [one for one in attributes if one.stated_of(found).double().mean() >= COMMON]
-    if not common:
+    if attributes and not common:
         names = ", ".join(one.name for one in attributes)
         raise UsageError(f"none of {names} is stated of {COMMON:.0%} of what can be found; name one with --attribute")
     return common

@@ -210,8 +210,8 @@ def create_run(
     return replace(run, folder=folder)
 
 
-def require_free(folder: Path, overwrite: bool, remedy: str = "go on with: vlkge resume {}, or ") -> None:
-    """Refuse a place for a new run that is taken; `remedy` is what may be done beside replacing it.
+def require_free(folder: Path, overwrite: bool, resumable: bool = True) -> None:
+    """Refuse a place for a new run that is taken; `resumable`, whether to go on with what is there is the same.
 
     Raises:
         UsageError: the folder holds something else than a run, or one that is not to be replaced.
@@ -220,7 +220,8 @@ def require_free(folder: Path, overwrite: bool, remedy: str = "go on with: vlkge
         if not (folder / RECORD).is_file():
             raise UsageError(f"{folder} exists and is no run; name another folder with --out")
         if not overwrite:
-            raise UsageError(f"{folder} exists; {remedy.format(folder)}replace it with --overwrite")
+            other = f"go on with: vlkge resume {folder}" if resumable else "name another folder with --out"
+            raise UsageError(f"{folder} exists; {other}, or replace it with --overwrite")
 
 
 def load_run(folder: Path) -> Run:

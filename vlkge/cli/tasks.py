@@ -173,7 +173,7 @@ def retrieve(
         if not quiet:
             terminal.note(retriever.name)
         return
-    attributes = attributes if attribute or not attributes else common_attributes(dataset, retriever, attributes, kind)
+    attributes = attributes if attribute else common_attributes(dataset, retriever, attributes, kind)
     space = vectors_of_type(dataset, held, kind) if trained else vectors
     with terminal.progress_bar(quiet):
         result = retrieve(dataset, retriever, space or vectors, attributes, Request(kind, split, pool, top, seed))
