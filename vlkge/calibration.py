@@ -113,7 +113,7 @@ def calibrate(dataset: Dataset, model: KGEModel) -> dict[str, RelationCalibratio
 
 def _tell_nothing(scores: Tensor) -> bool:
     """Whether scores differ by no more than float32 rounds: any scale would fit them, and be certain of all others."""
-    return float(scores.double().std(correction=0)) <= EQUAL * max(1.0, float(scores.abs().max()))
+    return float(scores.double().std(correction=0)) <= EQUAL * float(scores.abs().max())
 
 
 def single_valued(dataset: Dataset, relation: int) -> bool:
