@@ -25,6 +25,7 @@ from mkg_builder.source import Answer, Observations, Progress, Vectors
 from mkg_builder.split import sides_of, split_facts
 from mkg_builder.statements import Namesakes, accepted
 from mkg_builder.triples import Triples, TriplesBuilder
+from mkg_builder.wording import counted
 from mkg_builder.workshop import Job, Workshop
 from mkg_builder.write import Draft, write_release
 
@@ -159,7 +160,7 @@ def _fetch(workshop: Workshop) -> FetchReport:
             failures += context.failures
     if failures:
         raise UpstreamError(
-            f"{len(failures)} answers could not be had, the first: {failures[0]}; the rest is kept: "
+            f"{counted(len(failures), 'answer')} could not be had, the first: {failures[0]}; the rest is kept: "
             "run the same command again, or add --offline to go on without them"
         )
     return FetchReport(snapshot.folder, max(len(snapshot) - before, 0), len(snapshot))
@@ -229,12 +230,14 @@ def _align(workshop: Workshop, facts: Facts, observations: Observations) -> Fact
     found = align(facts, recipe, answers)
     write_review(review, own, found.waiting)
     by = ", ".join(f"{count} by {way}" for way, count in sorted(found.joined.items()) if count)
-    note = f"alignment: {found.joined.total()} entities joined to others{f' ({by})' if by else ''}"
+    note = (
+        f"alignment: {counted(found.joined.total(), 'entity', 'entities')} joined to others{f' ({by})' if by else ''}"
+    )
     if found.waiting:
-        note += f"; {len(found.waiting)} pairs wait for a decision in {review.parent.name}/{review.name}"
+        note += f"; to be decided in {review.parent.name}/{review.name}: {counted(len(found.waiting), 'pair')}"
     observations.notes.append(note)
     if strangers := sum(not facts.entities.keys() >= {*pair} for pair in answers):
-        observations.notes.append(f"alignment: {strangers} decisions are about entities that no source tells of")
+        observations.notes.append(f"alignment: no source tells of the entities of {counted(strangers, 'decision')}")
     return found.facts
 
 

@@ -19,6 +19,7 @@ from mkg_builder.picture_pool import PicturePool
 from mkg_builder.redaction import holds_secret
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Observations, Progress, Request, SourceContext
+from mkg_builder.wording import counted
 
 WORKERS = 8
 AHEAD = 4 * WORKERS
@@ -94,9 +95,9 @@ class SnapshotContext(SourceContext):
 
     def gaps(self) -> list[str]:
         """What was asked for while reading and could not be given: how much of it, and one example."""
-        told = {"were never answered": self._absent, "have a damaged answer in the snapshot": self._damaged}
+        told = {"without an answer": self._absent, "with a damaged answer in the snapshot": self._damaged}
         return [
-            f"{len(keys):,} requests {what} and are left out, among them {next(iter(keys))}; mkgb fetch asks again"
+            f"{counted(len(keys), 'request')} {what}: left out, the first {next(iter(keys))}; mkgb fetch asks again"
             for what, keys in told.items()
             if keys
         ]

@@ -15,6 +15,7 @@ from mkg_builder import schema
 from mkg_builder.durable import file_sha256
 from mkg_builder.errors import DataError, UpstreamError
 from mkg_builder.remote import KEPT, Tree, is_same, read_tree, telling
+from mkg_builder.wording import counted
 
 Tell = Callable[[str], None]
 
@@ -156,7 +157,7 @@ class Target:
         head = state.branches.get(self.staging, state.branches["main"])
         wrong, extra = self.cargo.compare(self._tree(head))
         if wrong or extra:
-            self.tell(f"{self.repo}: uploading {len(wrong)} files to {self.staging}")
+            self.tell(f"{self.repo}: uploading {counted(len(wrong), 'file')} to {self.staging}")
             additions = [CommitOperationAdd(name, str(self.cargo.folder / name)) for name in wrong]
             head = self._commit([*additions, *map(CommitOperationDelete, extra)], self.staging, head)
         self.tell(f"{self.repo}: {self.staging} is verified against the manifest")

@@ -74,4 +74,5 @@ def _explain(error: BaseException, api: HfApi) -> str:
         return f"the Hub refuses ({status}: {said}); log in with a token that may write there: hf auth login"
     if status in (409, 412):
         return f"somebody else changed it meanwhile ({status}: {said}); nothing is mixed: run the same command again"
-    return f"the Hub did not do it ({said}); what is uploaded is kept: run the same command again"
+    went = "the Hub did not do it" if status else f"the Hub at {api.endpoint} does not answer"
+    return f"{went} ({said}); what was uploaded before, if anything, is kept: run the same command again"

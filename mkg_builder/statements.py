@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from mkg_builder.errors import DataError
 from mkg_builder.graph import SPLITS, Entity, Literal, Statement, Triple, entity_type
 from mkg_builder.names import normalise, slug
+from mkg_builder.wording import counted
 
 SHOWN = 100
 """So many signs of what is no statement are shown to find it by."""
@@ -56,7 +57,7 @@ class Namesakes:
     def notes(self) -> list[str]:
         """How many names there are whose id another one has, and which came first."""
         first = next(iter(self._pairs.values()), "")
-        return [f"{len(self._pairs):,} names make the id of another, the first: {first}"] if first else []
+        return [f"{counted(len(self._pairs), 'name')} with the id of another, the first: {first}"] if first else []
 
 
 def _fault_of_triple(triple: Triple) -> str:

@@ -302,7 +302,7 @@ def test_a_build_joins_lists_each_and_lays_out_what_waits(tmp_path: Path) -> Non
     assert lines(report) == JOINED
     review = read_decisions(tmp_path / "w" / "review" / "tiny.csv")
     assert [(pair, one.same) for pair, one in review.items()] == [(("artist:cat", "artist:one/3"), None)]
-    assert "2 by name); 1 pairs wait for a decision in review/tiny.csv" in report.manifest["notes"][-1]
+    assert "2 by name); to be decided in review/tiny.csv: 1 pair" in report.manifest["notes"][-1]
 
 
 def works_of(file: str) -> dict[str, Any]:

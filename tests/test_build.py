@@ -99,7 +99,7 @@ def test_an_offline_build_tells_of_a_damaged_answer(tmp_path: Path) -> None:
     path.write_bytes(b"x" + path.read_bytes()[1:])
     report = build(Job(str(recipe), tmp_path / "w", offline=True))
     (told,) = report.manifest["notes"]
-    assert told.startswith("works: 1 requests have a damaged answer in the snapshot")
+    assert told.startswith("works: 1 request with a damaged answer in the snapshot")
     assert told in [finding.message for finding in report.findings]
 
 

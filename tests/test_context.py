@@ -76,8 +76,8 @@ def test_what_reading_lacks_is_counted_once_and_told_with_an_example(snapshot: S
     reading.get(replace(request(7), divisible=True))
     reading.get(replace(request(8), optional=True))
     assert reading.gaps() == [
-        "2 requests were never answered and are left out, among them site:/4; mkgb fetch asks again",
-        "2 requests have a damaged answer in the snapshot and are left out, among them site:/1; mkgb fetch asks again",
+        "2 requests without an answer: left out, the first site:/4; mkgb fetch asks again",
+        "2 requests with a damaged answer in the snapshot: left out, the first site:/1; mkgb fetch asks again",
     ]
 
 

@@ -139,7 +139,8 @@ def test_a_grown_run_grows_again_and_known_things_are_counted(room: Room, loose:
     assert (joined.account.known_triples, joined.account.pictures) == (stated, 1)
     assert joined.before == joined.after == evaluate_run(loose.run, "test", Strict()).model
     assert joined.run.dataset.version.startswith(f"{loose.run.dataset.version}.added-")
-    with pytest.raises(UsageError, match=f"nothing is new: 30 entities and {stated - 1} triples are in the graph"):
+    said = f"nothing is new: in the graph already are 30 entities and {stated - 1} triples"
+    with pytest.raises(UsageError, match=said):
         grow(room, "none", lay_out(tmp_path / "same"), run=loose.run)
 
 
@@ -330,7 +331,7 @@ def test_the_command_tells_what_joined_what_was_set_aside_and_what_was_known(roo
     done = vlkge(*arguments, "--out", "grown", "--epochs", 2, cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "run: grown")
     assert done.stdout.startswith("new/torn.png: truncated")
-    for said in ("1 pictures encoded, 1 set aside", "0 entities, 1 triples", "facts.csv: not read: remark"):
+    for said in ("1 picture encoded, 1 set aside", "0 entities, 1 triple", "facts.csv: not read: remark"):
         assert said in done.stderr
     found = told(*arguments, "--out", "again", cwd=tmp_path)
     assert (found["entities"], found["before"] == found["after"]) == ({"artist": 1, "artwork": 1}, True)
@@ -355,7 +356,7 @@ def test_the_command_tells_what_joined_what_was_set_aside_and_what_was_known(roo
         (("--triples", "x.png"), 2, "what is x.png? a table is a file of csv, tsv"),
         (("--pictures", "x.png", "--type", "artwrok"), 2, "--type unknown type 'artwrok'; did you mean 'artwork'?"),
         (("--new", "jane"), 2, "--new 'jane' says no type"),
-        (("--new", "artist:painter-00"), 2, "nothing is new: 1 entities and 0 triples are in"),
+        (("--new", "artist:painter-00"), 2, "nothing is new: in the graph already are 1 entity and 0 triples"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(room: Room, arguments: tuple[str, ...], code: int, said: str) -> None:

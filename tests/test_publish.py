@@ -281,7 +281,7 @@ def test_a_full_account_or_a_broken_line_is_told_and_the_same_call_goes_on(hub: 
         sent(one)
     assert on_hub(hub) == {}
     hub.before = lambda line: fail(line) if "/tag/" in line else None
-    with pytest.raises(UpstreamError, match="what is uploaded is kept: run the same command again"):
+    with pytest.raises(UpstreamError, match=r"does not answer \(.*is kept: run the same command again"):
         sent(one)
     hub.before = lambda line: None
     assert sent(one).state == "published"
@@ -293,6 +293,13 @@ def test_who_is_offline_by_choice_is_told_so(hub: Hub, one: Path) -> None:
     said = "mkgb: org/tiny: the Hub is not asked while HF_HUB_OFFLINE is set; unset it\n"
     assert (done.returncode, done.stderr) == (3, said)
     assert hub.repositories == {}
+
+
+def test_a_hub_that_is_not_there_is_told_by_its_address(one: Path) -> None:
+    nobody = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
+    done = run_command("mkgb", "publish", one, "--repo", "org/tiny", "-q", **nobody)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert done.stderr.startswith("mkgb: org/tiny: the Hub at http://127.0.0.1:9 does not answer (")
 
 
 def test_what_the_hub_garbled_never_reaches_main(hub: Hub, one: Path) -> None:

@@ -26,7 +26,7 @@ MKG_BUILDER = (
     "replies", "wire", "connections", "sparql", "snapshot", "lock", "journal", "source", "recipe", "layers", "rows",
     "strict", "content", "schema", "statements", "triples", "twins", "unions", "near_duplicates", "picture",
     "graph", "findings", "remote", "markdown", "page", "terminal", "registry", "places", "tables", "names", "dates",
-    "durable", "ordering", "addresses", "clock", "progress", "redaction", "errors",
+    "durable", "ordering", "addresses", "clock", "progress", "redaction", "wording", "errors",
 )  # fmt: skip
 """From the entry point to the core: a module imports only what stands behind it."""
 
@@ -44,7 +44,7 @@ VLKGE = (
 
 COMMON_FLOOR = {
     "durable", "errors", "lock", "markdown", "names", "page", "picture", "progress", "registry", "remote", "rows",
-    "schema", "strict", "terminal",
+    "schema", "strict", "terminal", "wording",
 }  # fmt: skip
 """What vlkge may use of mkg_builder."""
 

@@ -597,7 +597,7 @@ def test_names_that_differ_and_make_one_id_are_counted_in_a_note(tmp_path: Path)
     other = {f"Painter {n}": name for n, name in enumerate(names.values())}
     facts = [{"relation": "hasStyle", "column": "artist", "type": "style", "lookup": each} for each in (lookup, other)]
     found = [finding.message for finding in built(tmp_path, *facts, table={"ignore": ["donor"]}).findings]
-    assert found == ["2 names make the id of another, the first: 'C++' and 'C#' are both style:c"]
+    assert found == ["2 names with the id of another, the first: 'C++' and 'C#' are both style:c"]
 
 
 def test_what_the_recipe_expects_is_expected_of_tables(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_a_folder_without_a_whole_picture_is_an_error_after_every_file_was_told(
     (room / "broken" / "half.png").write_bytes(picture_bytes(0)[:900])
     done = vlkge("predict", RUN, "--image", "broken", cwd=room)
     assert (done.returncode, done.stdout.startswith("broken/half.png: truncated")) == (4, True)
-    assert done.stderr == "vlkge: none of the 1 files in broken is a whole picture\n"
+    assert done.stderr == "vlkge: no whole picture among 1 file in broken\n"
 
 
 def test_an_explanation_tells_neighbours_and_what_each_modality_contributes(room: Path) -> None:

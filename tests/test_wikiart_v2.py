@@ -83,7 +83,7 @@ def test_related_artists_are_joined_by_slug_and_the_unknown_are_counted(tmp_path
     ids = {name for thing in things if isinstance(thing, Entity) for name in thing.same_as if "wikiart-id" in name}
     assert ids == {f"wikiart-id:{VINCENT.lower()}", f"wikiart-id:{NOBODY}"}
     assert reading.observations.notes == [
-        "the API's list lacks 0 artists with works; a search found the ids of 0; 1 related artists stay unknown"
+        "the API's list lacks 0 artists with works; a search found the ids of 0; unknown stay: 1 related artist"
     ]
 
 
@@ -197,7 +197,7 @@ def test_the_list_that_dies_is_made_up_for_by_searches(tmp_path: Path) -> None:
                       term: page(*hits)})  # fmt: skip
     things, reading = read_all(tmp_path, transport, api="artists", artist_pages=True)
     assert facts(things, "isRelatedToArtist") == ["artist:vincent-van-gogh"]
-    assert "lacks 1 artists with works; a search found the ids of 1;" in reading.observations.notes[-1]
+    assert "lacks 1 artist with works; a search found the ids of 1;" in reading.observations.notes[-1]
     transport.asked.clear()
     assert fetch(tmp_path, transport) == []
     assert asked(transport, "pi/2/") == []  # the broken end is final: a second run asks nothing

@@ -392,7 +392,7 @@ def test_a_list_shorter_than_the_artists_page_says_is_noted(kept: Snapshot) -> N
     transport.answers["/en/vincent-van-gogh"] = answer(ARTIST.encode(), Content_Type="text/html")
     _, reading = reread(kept, transport, artist_pages=True)
     assert reading.observations.notes == [
-        "1 artists' lists hold fewer works than their pages say: vincent-van-gogh 1 of 1931"
+        "1 list of fewer works than the artist's page says: vincent-van-gogh 1 of 1931"
     ]
 
 

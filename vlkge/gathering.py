@@ -9,6 +9,7 @@ import torch
 
 from mkg_builder.durable import file_sha256
 from mkg_builder.errors import UsageError
+from mkg_builder.wording import counted
 from vlkge.dataset import Dataset
 from vlkge.encode import sentences_for
 from vlkge.encoders import Modality, Vectors, encode_texts, restore_encoder
@@ -106,8 +107,8 @@ def _require_news(arriving: Newcomers) -> None:
         known, broken = arriving.account, arriving.account.broken
         said = f"; of the pictures {len(broken):,} cannot be used ({broken[0].reason})" if broken else ""
         raise UsageError(
-            f"nothing is new: {known.known_entities:,} entities and {known.known_triples:,} triples "
-            f"are in the graph already{said}"
+            f"nothing is new: in the graph already are {counted(known.known_entities, 'entity', 'entities')} and "
+            f"{counted(known.known_triples, 'triple')}{said}"
         )
 
 

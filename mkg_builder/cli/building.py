@@ -20,6 +20,7 @@ from mkg_builder.cli.options import (
     show_counts,
 )
 from mkg_builder.errors import UsageError
+from mkg_builder.wording import counted
 
 app = typer.Typer()
 
@@ -59,7 +60,7 @@ def fetch(
     if as_json:
         terminal.show_json({**asdict(report), "snapshot": str(report.snapshot)})
     else:
-        terminal.say(f"{report.added:,} answers fetched, {report.answers:,} in {report.snapshot}")
+        terminal.say(f"{counted(report.added, 'answer')} fetched, {report.answers:,} in {report.snapshot}")
 
 
 @app.command(epilog="Example: mkgb build demo --workspace workspace")
@@ -93,7 +94,7 @@ def build(
         terminal.show_json(facts | {"fetched": report.fetched, "findings": [asdict(f) for f in report.findings]})
     else:
         show_counts(facts)
-        terminal.say(f"{report.fetched:,} answers fetched; release: {report.release}")
+        terminal.say(f"{counted(report.fetched, 'answer')} fetched; release: {report.release}")
 
 
 def _pairs(values: list[str] | None) -> dict[str, str]:

@@ -39,6 +39,7 @@ from mkg_builder.sources.wikiart_v2 import (
 )
 from mkg_builder.sources.wikiart_works import NOTHING, Work, fault_of, work_path, work_statements
 from mkg_builder.sources.wikiart_works import report as report_work
+from mkg_builder.wording import counted
 
 
 class WikiArtOptions(SourceOptions):
@@ -165,7 +166,9 @@ class _Reading:
             yield from self._related_artists()
         if self._short:
             some = ", ".join(self._short[:3])
-            self._context.note(f"{len(self._short)} artists' lists hold fewer works than their pages say: {some}")
+            self._context.note(
+                f"{counted(len(self._short), 'list')} of fewer works than the artist's page says: {some}"
+            )
 
     def _spam_in(self, artist: str) -> str:
         found = self._spam.search(artist_label(artist, self._listed[artist])) if self._spam else None
@@ -283,8 +286,9 @@ class _Reading:
         if self._unlisted or unknown:
             found = sum(bool(number) for number in self._unlisted.values())
             context.note(
-                f"the API's list lacks {len(self._unlisted)} artists with works; a search found the ids of {found}; "
-                f"{unknown} related artists stay unknown"
+                f"the API's list lacks {counted(len(self._unlisted), 'artist')} with works; "
+                f"a search found the ids of {found}; "
+                f"unknown stay: {counted(unknown, 'related artist')}"
             )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mkg_builder import terminal
+from mkg_builder.wording import counted
 from vlkge.cli.options import AsJson, Quiet, ReleaseName, ignore
 
 app = typer.Typer()
@@ -47,7 +48,8 @@ def adapt(
     terminal.show_table("Adaptation", ("epoch", "loss", "validation loss", "best so far", "seconds"), rows)
     if not quiet:
         terminal.note(
-            f"{report.trained:,} parameters learned from {report.facts:,} facts of {report.pictures:,} pictures, "
+            f"{report.trained:,} parameters learned from {counted(report.facts, 'fact')} of "
+            f"{counted(report.pictures, 'picture')}, "
             f"seed {seed}; epoch 0 is the model as it was"
         )
     terminal.say(f"model: {report.folder}; now: vlkge encode {release} --encoder open_clip:local-dir:{report.folder}")

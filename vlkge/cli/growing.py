@@ -7,6 +7,7 @@ import typer
 
 from mkg_builder import terminal
 from mkg_builder.errors import UsageError
+from mkg_builder.wording import counted
 from vlkge.cli.options import AsJson, Quiet, RunFolder, find_features, ignore
 
 if TYPE_CHECKING:
@@ -107,10 +108,11 @@ def _show_account(account: "Account", quiet: bool) -> None:
     if quiet:
         return
     if account.pictures or account.broken:
-        terminal.note(f"{account.pictures:,} pictures encoded, {len(account.broken):,} set aside")
+        terminal.note(f"{counted(account.pictures, 'picture')} encoded, {len(account.broken):,} set aside")
     if account.known_entities or account.known_triples:
-        terminal.note(f"in the graph already, and left as it is: {account.known_entities:,} entities, "
-                      f"{account.known_triples:,} triples")  # fmt: skip
+        terminal.note(f"in the graph already, and left as it is: "
+                      f"{counted(account.known_entities, 'entity', 'entities')}, "
+                      f"{counted(account.known_triples, 'triple')}")  # fmt: skip
     for table, columns in account.unread.items():
         terminal.note(f"{table}: not read: {', '.join(columns)}")
 
@@ -127,7 +129,7 @@ def _show(joined: "Joined", epochs: int) -> None:
     terminal.say(f"triples that joined: {', '.join(stated) or 'none'}")
     parts = [("former test split, before", joined.before), ("former test split, after", joined.after),
              ("new test triples, nothing trained", joined.untrained),
-             (f"new test triples, after {epochs} epochs", joined.trained)]  # fmt: skip
+             (f"new test triples, after {counted(epochs, 'epoch')}", joined.trained)]  # fmt: skip
     rows = [(name, part.overall.queries, part.overall.mrr, part.overall.hits_at_1, part.overall.hits_at_10)
             for name, part in parts if part is not None]  # fmt: skip
     terminal.show_table("Ranking", ("triples", "queries", "MRR", "Hits@1", "Hits@10"), rows)

@@ -9,6 +9,7 @@ import typer
 
 from mkg_builder import terminal
 from mkg_builder.errors import DataError, UsageError
+from mkg_builder.wording import counted
 from vlkge.cli.options import AsJson, Quiet, ignore
 
 if TYPE_CHECKING:
@@ -190,10 +191,10 @@ def _answer_folder(asked: _Asked, folder: Path, kind: str | None, as_json: bool,
 
         _show(asked, watched(), as_json)
     if not asked.answered:
-        raise DataError(f"none of the {len(paths):,} files in {folder} is a whole picture")
+        raise DataError(f"no whole picture among {counted(len(paths), 'file')} in {folder}")
     if not quiet and not as_json:
         asked.note_calibration()
-        terminal.note(f"{asked.answered:,} pictures answered, {asked.broken:,} broken")
+        terminal.note(f"{counted(asked.answered, 'picture')} answered, {asked.broken:,} broken")
 
 
 def _show(asked: _Asked, rows: Iterator[Row], as_json: bool) -> None:

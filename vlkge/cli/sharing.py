@@ -7,6 +7,7 @@ import typer
 
 from mkg_builder import terminal
 from mkg_builder.errors import UsageError
+from mkg_builder.wording import counted
 from vlkge.cli.options import AsJson, Quiet, RunFolder
 
 app = typer.Typer()
@@ -46,9 +47,13 @@ def export(
                                               "removed": list(sent.removed), "commit": sent.commit},
         })  # fmt: skip
         return
-    terminal.say(f"{made.files} files, {made.bytes:,} bytes, vectors of {made.entities:,} entities: {made.folder}")
+    terminal.say(
+        f"{counted(made.files, 'file')}, {made.bytes:,} bytes, vectors of "
+        f"{counted(made.entities, 'entity', 'entities')}: {made.folder}"
+    )
     if sent is not None:
-        terminal.say(f"{sent.repo}: {len(sent.new)} new files, {sent.new_bytes:,} bytes, {len(sent.removed)} removed"
+        terminal.say(f"{sent.repo}: {counted(len(sent.new), 'new file')}, {sent.new_bytes:,} bytes, "
+                     f"{len(sent.removed)} removed"
                      + (f"; commit {sent.commit}" if sent.commit else ""))  # fmt: skip
     if sent is not None and not execute and not quiet:
         terminal.note("nothing was sent; share it with --execute")

@@ -9,6 +9,7 @@ import typer
 
 from mkg_builder import terminal
 from mkg_builder.errors import UsageError
+from mkg_builder.wording import counted
 from vlkge.cli.options import AsJson, Device, Quiet, ReleaseName, RunFolder, features_folder, find_features, ignore
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def train(
     """Train embeddings on a release and keep the epoch with the best validation MRR."""
     from vlkge.config import find_experiment, load_experiment
     from vlkge.dataset import HUB_SCHEME
+    from vlkge.parallel import Group
     from vlkge.train import start
 
     if dataset and hf_dataset:
@@ -139,7 +141,7 @@ def train(
     plan = load_experiment(file, [*settings, *(override or ())])
     if plan.dataset and plan.features is None:
         plan = plan.model_copy(update={"features": find_features(plan.dataset)})
-        if plan.features is None and plan.model.modalities is None and not quiet:
+        if plan.features is None and plan.model.modalities is None and not quiet and Group.join().rank == 0:
             told = hf_dataset or plan.dataset
             terminal.note(f"no features of {told} are here (--features), so structural vectors alone are trained; "
                           f"for pictures and texts: vlkge encode {told}")  # fmt: skip
@@ -188,10 +190,10 @@ def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
     if before == progress["epoch"] and not quiet:
         patience = run.experiment.training.patience
         done = f"{patience} without a better one" if progress["since_best"] >= patience else "as many as asked for"
-        terminal.note(f"nothing was trained: it has {before} epochs, {done}")
+        terminal.note(f"nothing was trained: it has {counted(before, 'epoch')}, {done}")
     best = max((e for e in progress["history"] if e["best"]), key=lambda e: int(e["epoch"]))
     if as_json:
         terminal.show_json({"run": str(run.folder), "epochs": progress["epoch"], "best": best})
         return
     mrr = "" if best["validation_mrr"] is None else f" (validation MRR {best['validation_mrr']:.4f})"
-    terminal.say(f"{progress['epoch']} epochs, the best is {best['epoch']}{mrr}; run: {run.folder}")
+    terminal.say(f"{counted(progress['epoch'], 'epoch')}, the best is {best['epoch']}{mrr}; run: {run.folder}")
