@@ -26,7 +26,7 @@ import yaml
 from simulation.checks import Asked, asked_too_soon, read_log, repeats, worst_windows
 
 from mkg_builder.context import WORKERS
-from mkg_builder.recipe import find_recipe
+from mkg_builder.layers import find_recipe
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.workshop import Job, Workshop
 

@@ -36,6 +36,15 @@ def is_web_address(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(_PLAIN_HOST.fullmatch(parts.netloc))
 
 
+def is_fetchable(url: str, hosts: Sequence[str]) -> bool:
+    """Whether an address may be asked, by the patterns of the allowed hosts."""
+    try:
+        require_fetchable(url, hosts)
+    except UpstreamError:
+        return False
+    return True
+
+
 def require_fetchable(url: str, hosts: Sequence[str]) -> SplitResult:
     """The parts of an address that may be asked.
 

@@ -7,14 +7,14 @@ from itertools import combinations
 
 from rapidfuzz import fuzz, process
 
+from mkg_builder.errors import DataError
 from mkg_builder.facts import Facts
 from mkg_builder.graph import Dropped, Entity
 from mkg_builder.names import label_key
 from mkg_builder.recipe import AlignmentRecipe, Recipe
 from mkg_builder.reconcile import Span, merge, spans
+from mkg_builder.unions import Pair
 
-Ids = tuple[str, str]
-"""Two entities, the smaller id first."""
 Named = list[tuple[str, str]]
 """Names, each with its entity."""
 
@@ -48,7 +48,7 @@ class Alignment:
     waiting: tuple[Likeness, ...]
 
 
-def align(facts: Facts, recipe: Recipe, decisions: Mapping[Ids, bool]) -> Alignment:
+def align(facts: Facts, recipe: Recipe, decisions: Mapping[Pair, bool]) -> Alignment:
     """Join the entities that are one thing; what stands in the recipe's earliest source stands for all.
 
     First by decisions and shared identifiers, then, of different sources, by name and dates: a pair that is alike
@@ -56,6 +56,9 @@ def align(facts: Facts, recipe: Recipe, decisions: Mapping[Ids, bool]) -> Alignm
     waits for a decision, as does one that would join a third that contradicts. A pair that was decided against is
     never joined by any other evidence.
     Pure and free of order.
+
+    Raises:
+        DataError: decisions contradict each other.
     """
     found = Alignment(facts, Counter(), ())
     for kind, rule in sorted(recipe.alignment.items()):
@@ -66,7 +69,7 @@ def align(facts: Facts, recipe: Recipe, decisions: Mapping[Ids, bool]) -> Alignm
 class _Groups:
     """Entities that are joined, pair by pair, unless that would join two that are apart."""
 
-    def __init__(self, entities: Mapping[str, Entity], apart: Callable[[Ids], bool]) -> None:
+    def __init__(self, entities: Mapping[str, Entity], apart: Callable[[Pair], bool]) -> None:
         self._entities, self._apart = entities, apart
         self.members: dict[str, set[str]] = {}
         self.evidence: dict[str, set[str]] = defaultdict(set)
@@ -98,7 +101,7 @@ class _Joiner:
     recipe: Recipe
     kind: str
     rule: AlignmentRecipe
-    decisions: Mapping[Ids, bool]
+    decisions: Mapping[Pair, bool]
 
     def align(self, found: Alignment) -> Alignment:
         facts, renamed, joined = self._by_evidence(found.facts)
@@ -113,7 +116,11 @@ class _Joiner:
         entities = self._entities(facts)
         groups = _Groups(entities, lambda pair: self.decisions.get(pair) is False)
         for pair in sorted(pair for pair, same in self.decisions.items() if same and entities.keys() >= set(pair)):
-            groups.join(*pair, "decision")
+            if not groups.join(*pair, "decision"):
+                raise DataError(
+                    f"decisions contradict each other: {' and '.join(pair)} are to be one, but through others that "
+                    "they are one with they are to stay apart"
+                )
         holders: dict[str, list[str]] = defaultdict(list)
         for name, entity in entities.items():
             for identifier in entity.same_as:
@@ -127,11 +134,11 @@ class _Joiner:
         decided = sum("decision" in groups.evidence[name] for name in renamed)
         return merged, renamed, Counter({"decision": decided, "identifier": len(renamed) - decided})
 
-    def _by_name(self, facts: Facts, apart: set[Ids]) -> tuple[Facts, int, list[Likeness]]:
+    def _by_name(self, facts: Facts, apart: set[Pair]) -> tuple[Facts, int, list[Likeness]]:
         entities = self._entities(facts)
         known, alike = self._spans(facts), []
 
-        def differ(pair: Ids) -> bool:
+        def differ(pair: Pair) -> bool:
             return pair in apart or self._compatible(known, entities, pair) is None
 
         for pair, score in sorted(_similar(entities, self.rule.review).items(), key=lambda item: (-item[1], item[0])):
@@ -139,7 +146,7 @@ class _Joiner:
             if agreeing is not None and pair not in apart:
                 alike.append((pair, score, agreeing or not self.rule.dates))
         strong = {pair for pair, score, agreeing in alike if agreeing and score >= self.rule.accept}
-        groups, rivals, refused = _Groups(entities, differ), _rivals(strong, entities, differ), dict[Ids, str]()
+        groups, rivals, refused = _Groups(entities, differ), _rivals(strong, entities, differ), dict[Pair, str]()
         for pair, score, agreeing in alike:
             if pair not in strong:
                 refused[pair] = "no date is known of both" if not agreeing else "not alike enough"
@@ -158,7 +165,7 @@ class _Joiner:
         return f"named alike ({score:.3f}){', dates agree' if self.rule.dates else ''}"
 
     def _compatible(
-        self, dates: Sequence[Mapping[str, Span]], entities: Mapping[str, Entity], pair: Ids
+        self, dates: Sequence[Mapping[str, Span]], entities: Mapping[str, Entity], pair: Pair
     ) -> bool | None:
         """Whether dates agree; None where a date or an identifier says that the two are not one."""
         for kind in self.rule.identifiers:
@@ -204,9 +211,9 @@ def _shared(said: Sequence[Span]) -> Span:
     return (max(firsts), min(lasts)) if max(firsts) <= min(lasts) else (min(firsts), max(lasts))
 
 
-def _similar(entities: Mapping[str, Entity], least: float) -> dict[Ids, float]:
+def _similar(entities: Mapping[str, Entity], least: float) -> dict[Pair, float]:
     """Pairs of different sources that have names as alike as that, and the likeness of the two most alike."""
-    best: dict[Ids, float] = {}
+    best: dict[Pair, float] = {}
     for ours, theirs in _blocks(entities):
         others = [name for name, _ in theirs]
         for name, entity in ours:
@@ -236,16 +243,16 @@ def name_key(text: str) -> str:
     return " ".join(sorted(label_key(text).split()))
 
 
-def _rivals(strong: Iterable[Ids], entities: Mapping[str, Entity], differ: Callable[[Ids], bool]) -> set[Ids]:
+def _rivals(strong: Iterable[Pair], entities: Mapping[str, Entity], differ: Callable[[Pair], bool]) -> set[Pair]:
     """The pairs of which one end has another partner that is not the first, so that one of the two must be wrong.
 
     Two of one source are two, and so are two that contradict each other.
     """
-    partners: dict[str, list[tuple[str, Ids]]] = defaultdict(list)
+    partners: dict[str, list[tuple[str, Pair]]] = defaultdict(list)
     for pair in strong:
         for name, partner in (pair, pair[::-1]):
             partners[name].append((partner, pair))
-    rivals: set[Ids] = set()
+    rivals: set[Pair] = set()
     for found in partners.values():
         for (one, pair), (other, second) in combinations(found, 2):
             if {*entities[one].sources} & {*entities[other].sources} or differ(_ids(one, other)):
@@ -253,9 +260,9 @@ def _rivals(strong: Iterable[Ids], entities: Mapping[str, Entity], differ: Calla
     return rivals
 
 
-def _ids(one: str, other: str) -> Ids:
+def _ids(one: str, other: str) -> Pair:
     return (one, other) if one < other else (other, one)
 
 
-def _shown(entities: Mapping[str, Entity], pair: Ids) -> str:
+def _shown(entities: Mapping[str, Entity], pair: Pair) -> str:
     return " and ".join(repr(entities[name].label) for name in pair)

@@ -3,7 +3,7 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from mkg_builder.align import align
 from mkg_builder.checks import expectation_findings, name_findings
 from mkg_builder.clean import clean, drop_pictures, drop_unused
-from mkg_builder.decisions import decided, read_decisions, record, write_review
+from mkg_builder.decisions import decided, idle_decisions, read_decisions, record, write_review
 from mkg_builder.entity_pictures import clusters_of, pictures_of, verify_pictures
 from mkg_builder.errors import DataError, UpstreamError
 from mkg_builder.facts import Facts
@@ -25,6 +25,7 @@ from mkg_builder.source import Answer, Observations, Progress, Vectors
 from mkg_builder.split import sides_of, split_facts
 from mkg_builder.statements import Namesakes, accepted
 from mkg_builder.triples import Triples, TriplesBuilder
+from mkg_builder.unions import Pair
 from mkg_builder.wording import counted
 from mkg_builder.workshop import Job, Workshop
 from mkg_builder.write import Draft, write_release
@@ -97,10 +98,11 @@ def _make(workshop: Workshop, advance: Progress | None) -> BuildReport:
     entities, read = len(facts.entities), len(facts.triples)
     # before they are joined: of two pictures of one thing the whole one is taken
     facts, whole, broken = verify_pictures(drop_pictures(facts, recipe), snapshot, advance)
-    facts = _align(workshop, facts, observations)
-    facts = clean(facts, recipe)
+    facts, apart = _align(workshop, facts, observations)
+    facts = clean(facts, recipe, apart)
     pictures = pictures_of(facts, whole, broken)
-    facts, sides = split_facts(facts, recipe.split, clusters_of(pictures, recipe.images.near_duplicate_distance))
+    twins = clusters_of(pictures, recipe.images.near_duplicate_distance)
+    facts, sides = split_facts(facts, recipe.split, twins, [*recipe.sources])
     facts = drop_unused(facts, recipe)
     graph = KnowledgeGraph(facts.entities, relations_of(recipe), facts.triples, facts.literals, facts.dropped)
     parts = sides_of(graph.triples, sides)
@@ -214,14 +216,15 @@ def _require_ends(facts: Facts) -> None:
         )
 
 
-def _align(workshop: Workshop, facts: Facts, observations: Observations) -> Facts:
-    """Join what is one thing across sources; what people decided is kept in the snapshot, what they should is laid out.
+def _align(workshop: Workshop, facts: Facts, observations: Observations) -> tuple[Facts, Collection[Pair]]:
+    """Join what is one thing across sources, and tell what people decided is not.
 
-    So the same snapshot and recipe give the same release, whatever becomes of the file of decisions afterwards.
+    What they decided is kept in the snapshot, what they should is laid out. So the same snapshot and recipe give the
+    same release, whatever becomes of the file of decisions afterwards.
     """
     recipe, snapshot = workshop.recipe, workshop.snapshot
     if not recipe.alignment:
-        return facts
+        return facts, ()
     review = workshop.job.workspace / "review" / f"{recipe.name}.csv"
     own, shipped = read_decisions(review), workshop.decisions()
     answers = decided(read_decisions(shipped).values() if shipped else ()) | decided(own.values())
@@ -236,9 +239,8 @@ def _align(workshop: Workshop, facts: Facts, observations: Observations) -> Fact
     if found.waiting:
         note += f"; to be decided in {review.parent.name}/{review.name}: {counted(len(found.waiting), 'pair')}"
     observations.notes.append(note)
-    if strangers := sum(not facts.entities.keys() >= {*pair} for pair in answers):
-        observations.notes.append(f"alignment: no source tells of the entities of {counted(strangers, 'decision')}")
-    return found.facts
+    observations.notes += idle_decisions(answers, facts, recipe)
+    return found.facts, [pair for pair, same in answers.items() if not same]
 
 
 def _vectors(workshop: Workshop, graph: KnowledgeGraph) -> Iterator[Vectors]:

@@ -18,16 +18,17 @@ from mkg_builder.reconcile import (
     resolve_conflicts,
     to_countries,
 )
+from mkg_builder.unions import Pair
 
 
-def clean(facts: Facts, recipe: Recipe) -> Facts:
-    """Apply the recipe's rules.
+def clean(facts: Facts, recipe: Recipe, apart: Collection[Pair] = ()) -> Facts:
+    """Apply the recipe's rules; `apart` are the pairs of entities that people decided are not one.
 
     Pure and free of order: the same facts, in any order and stated any number of times, give the same result,
     and cleaning the result again changes nothing.
     """
     rules = recipe.cleaning
-    facts = merge_aliases(facts, rules)
+    facts = merge_aliases(facts, rules, apart)
     idle = _unnamed(facts)
     steps: list[Callable[[Facts], Facts]] = [
         lambda f: to_countries(f, rules),

@@ -5,7 +5,7 @@ import itertools
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from mkg_builder.picture_pool import PicturePool
 from mkg_builder.redaction import holds_secret
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Observations, Progress, Request, SourceContext
+from mkg_builder.strict import Location
 from mkg_builder.wording import counted
 
 WORKERS = 8
@@ -37,9 +38,11 @@ class SnapshotContext(SourceContext):
     Attributes:
         failures: what could not be fetched, as lines; the next run asks again.
         pictures: decodes each picture that is fetched; without it, one that only looks whole passes.
+        stated_in: the file of the recipe that states an option; without it, all of them lie in `folder`.
     """
 
     pictures: PicturePool | None = None
+    stated_in: Callable[[Location], Path] | None = None
 
     def __init__(
         self,
@@ -62,6 +65,10 @@ class SnapshotContext(SourceContext):
         self._counting = threading.Lock()
         self._failed = _Failed(snapshot.folder / f"failed-{name}.log")
         self._answers = itertools.count(1)
+
+    @override
+    def beside(self, *option: int | str) -> Path:
+        return self.folder if self.stated_in is None else self.stated_in(option).resolve().parent
 
     @override
     def endpoint(self, name: str) -> str:

@@ -141,7 +141,7 @@ def _interval(text: str) -> str | None:
         start = _single(f"{left} {int(right[-4:]) - 1:04d}")  # December - January 1890: the year is the end's
     if end and _CIRCA.match(text):
         end = _single(f"c {right}") or end
-    if not start or not end or (tails[0].endswith("bc") and not tails[1]):
+    if not start or not end or (tails[0].endswith("bc") and not (tails[1] or right.startswith("ad "))):
         return None
     joined = f"{start.partition('/')[0]}/{end.rpartition('/')[2]}"
     return joined if _is_edtf(joined) else None

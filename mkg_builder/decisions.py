@@ -6,9 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mkg_builder.align import Ids, Likeness
+from mkg_builder.align import Likeness
 from mkg_builder.durable import write_durably
 from mkg_builder.errors import DataError
+from mkg_builder.facts import Facts
+from mkg_builder.recipe import Recipe
+from mkg_builder.unions import Pair
+from mkg_builder.wording import counted
 
 COLUMNS = ["left", "right", "score", "decision", "reason"]
 ANSWERS = {"yes": True, "no": False, "": None}
@@ -25,12 +29,12 @@ class Decision:
     reason: str
 
     @property
-    def ids(self) -> Ids:
+    def ids(self) -> Pair:
         """The pair, the smaller id first."""
         return (self.left, self.right) if self.left < self.right else (self.right, self.left)
 
 
-def read_decisions(path: Path) -> dict[Ids, Decision]:
+def read_decisions(path: Path) -> dict[Pair, Decision]:
     """The lines of a file by pair; nothing where there is no file.
 
     Raises:
@@ -38,7 +42,7 @@ def read_decisions(path: Path) -> dict[Ids, Decision]:
     """
     if not path.is_file():
         return {}
-    found: dict[Ids, Decision] = {}
+    found: dict[Pair, Decision] = {}
     try:
         reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
         for row in reader:
@@ -60,17 +64,31 @@ def _decision(row: Mapping[str, str], where: str) -> Decision:
     return Decision(row["left"], row["right"], row["score"], ANSWERS[answer], row["reason"])
 
 
-def decided(decisions: Iterable[Decision]) -> dict[Ids, bool]:
+def decided(decisions: Iterable[Decision]) -> dict[Pair, bool]:
     """The pairs on which somebody has decided."""
     return {decision.ids: decision.same for decision in decisions if decision.same is not None}
 
 
-def record(answers: Mapping[Ids, bool]) -> bytes:
+def idle_decisions(answers: Mapping[Pair, bool], facts: Facts, recipe: Recipe) -> list[str]:
+    """What to say of decisions that change nothing: on what no source tells of, or that joins what is not aligned."""
+    known = [pair for pair in answers if facts.entities.keys() >= {*pair}]
+    strangers = len(answers) - len(known)
+    kinds = {pair: {facts.entities[name].type for name in pair} for pair in known if answers[pair]}
+    idle = [pair for pair, types in kinds.items() if len(types) > 1 or not types & {*recipe.alignment}]
+    notes = [f"no source tells of the entities of {counted(strangers, 'decision')}"] if strangers else []
+    if idle:
+        aligned = ", ".join(sorted(recipe.alignment))
+        notes.append(f"{counted(len(idle), 'yes', 'yes')} without effect, the first on {' and '.join(idle[0])}: "
+                     f"what the recipe aligns is {aligned}")  # fmt: skip
+    return [f"alignment: {note}" for note in notes]
+
+
+def record(answers: Mapping[Pair, bool]) -> bytes:
     """The decisions that a build goes by, in the same bytes whatever file or order they came in."""
     return _text([*pair, "", "yes" if same else "no", ""] for pair, same in sorted(answers.items())).encode()
 
 
-def write_review(path: Path, known: Mapping[Ids, Decision], waiting: Iterable[Likeness]) -> None:
+def write_review(path: Path, known: Mapping[Pair, Decision], waiting: Iterable[Likeness]) -> None:
     """Lay out what waits for a decision, after what was decided in this file before; written only if it changed."""
     lines = {
         pair: [one.left, one.right, one.score, "yes" if one.same else "no", one.reason]

@@ -38,7 +38,7 @@ class Outcome:
 
     repo: str
     tag: str
-    state: Literal["to publish", "published", "already published"]
+    state: Literal["to publish", "to gate", "published", "gated", "already published"]
     gated: bool
     pictures: bool
     files: int
@@ -121,7 +121,8 @@ class Target:
                     f"{self.repo} has {cargo.tag} already, and its {[*wrong, *extra][0]} is another; a published "
                     "version never changes: raise `version` in the recipe and build again"
                 )
-            return replace(plan, state="already published", commit=state.tags[cargo.tag])
+            open_to_all = cargo.gated and not state.gated
+            return replace(plan, state="to gate" if open_to_all else "already published", commit=state.tags[cargo.tag])
         self._require_ours(state)
         return plan
 
@@ -133,6 +134,9 @@ class Target:
             with self._telling():
                 self.api.create_tag(**self.where, tag=self.cargo.tag, revision=commit)
             plan = replace(plan, state="published", commit=commit)
+        elif plan.state == "to gate":
+            self._open()
+            plan = replace(plan, state="gated")
         return replace(plan, left=self._clear())
 
     def _open(self) -> State:

@@ -1,11 +1,12 @@
 """A recipe that extends another: the files it is made of, one laid over the other, and which of them states what."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mkg_builder.errors import RecipeError
+from mkg_builder.errors import RecipeError, UnknownNameError
 from mkg_builder.strict import parse_yaml
 
 OWN = ("name", "version")
@@ -20,14 +21,39 @@ class Layer:
     data: dict[str, Any]
 
 
-def read_layers(path: Path, find: Callable[[str, Path], Path]) -> list[Layer]:
-    """The files that a recipe is made of, what all others extend first.
+def recipe_folder() -> Path:
+    """Where the shipped recipes lie: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
 
-    Args:
-        path: the recipe's own file.
-        find: the file of what `extends` names, looked up beside the folder given.
+
+def shipped_recipes() -> dict[str, Path]:
+    """Every recipe that comes with the package, by name."""
+    return {path.stem: path for path in sorted(recipe_folder().glob("*.yaml"), key=lambda path: path.stem)}
+
+
+def find_recipe(name: str, beside: Path = Path()) -> Path:
+    """The file of a recipe given by its shipped name or by its path from a folder.
 
     Raises:
+        UnknownNameError: neither a shipped recipe nor a file.
+    """
+    shipped = shipped_recipes()
+    if name in shipped:
+        return shipped[name]
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        if (beside / name).is_file():
+            return beside / name
+        raise RecipeError(f"no recipe file {name} (looked in {beside.resolve()})")
+    raise UnknownNameError("recipe", name, shipped, "or give the path of a YAML file")
+
+
+def read_layers(path: Path) -> list[Layer]:
+    """The files that a recipe is made of, what all others extend first.
+
+    Raises:
+        UnknownNameError: what one extends is neither a shipped recipe nor a file.
         RecipeError: recipes that extend each other in a circle, or one without a name and a version of its own.
     """
     layers: list[Layer] = []
@@ -44,7 +70,7 @@ def read_layers(path: Path, find: Callable[[str, Path], Path]) -> list[Layer]:
         for key in OWN:
             if key not in data:
                 raise RecipeError(f"{path}: what extends {base} needs a {key} of its own")
-        path = find(base, path.parent)
+        path = find_recipe(base, path.parent)
 
 
 def lay_over(layers: Sequence[Layer]) -> dict[str, Any]:

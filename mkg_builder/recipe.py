@@ -1,14 +1,13 @@
 """Recipe: all that makes one knowledge graph, as publishable metadata; strict about what it does not know."""
 
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mkg_builder.errors import RecipeError, UnknownNameError
+from mkg_builder.errors import UnknownNameError
 from mkg_builder.graph import SPLITS
 from mkg_builder.layers import Layer, lay_over, read_layers, stated_in
 from mkg_builder.strict import Strict, set_dotted, validate
@@ -225,6 +224,8 @@ class Recipe(Strict):
                 for name in names:
                     if name is not None and name not in known:
                         raise UnknownNameError(f"{kind} in {where}:", name, known)
+        if self.decisions is not None and not self.alignment:
+            raise ValueError("decisions change nothing without `alignment`; say which types are aligned")
         endpoints: dict[str, str] = {}
         for part in self.sources.values():
             for name, address in part.endpoints.items():
@@ -257,50 +258,19 @@ class Recipe(Strict):
         yield "split", SPLITS, {"expectations.splits": expected.splits}
 
 
-def recipe_folder() -> Path:
-    """Where the shipped recipes lie: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "recipes"
-    return inside if inside.is_dir() else package.parent / "recipes"
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """Every recipe that comes with the package, by name."""
-    return {path.stem: path for path in sorted(recipe_folder().glob("*.yaml"), key=lambda path: path.stem)}
-
-
-def find_recipe(name: str, beside: Path = Path()) -> Path:
-    """The file of a recipe given by its shipped name or by its path from a folder.
-
-    Raises:
-        UnknownNameError: neither a shipped recipe nor a file.
-    """
-    shipped = shipped_recipes()
-    if name in shipped:
-        return shipped[name]
-    if name.endswith((".yaml", ".yml")) or os.sep in name:
-        if (beside / name).is_file():
-            return beside / name
-        raise RecipeError(f"no recipe file {name} (looked in {beside.resolve()})")
-    raise UnknownNameError("recipe", name, shipped, "or give the path of a YAML file")
-
-
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe with all that it extends, and apply `dotted.key=value` overrides.
+    """Read a recipe with all that it extends, and apply `dotted.key=value` overrides, of which null takes away.
 
     Raises:
         RecipeError: not YAML, not a recipe; the message names the file, the path in it and the nearest known key.
     """
-    layers = recipe_layers(path)
+    layers = read_layers(path)
     data = lay_over(layers)
     for override in overrides:
-        set_dotted(data, override)
+        set_dotted(data, override, null_removes=True)
+        layers.append(Layer(Path(f"--set {override}"), {}))
+        set_dotted(layers[-1].data, override)
     return validate(Recipe, data, lambda location: str(stated_in(layers, location)))
-
-
-def recipe_layers(path: Path) -> list[Layer]:
-    """The files that a recipe is made of, what all others extend first."""
-    return read_layers(path, find_recipe)
 
 
 def canonical(recipe: Recipe) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Where sources disagree or speak loosely: one entity under two names, places, dates, conflicts, contradictions."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -11,13 +11,13 @@ from scipy.sparse.csgraph import connected_components
 
 from mkg_builder.dates import bounds, period, reach
 from mkg_builder.facts import Facts
-from mkg_builder.graph import SPLITS, Entity, Triple, entity_type, merge_entities
+from mkg_builder.graph import SPLITS, Dropped, Entity, Triple, entity_type, merge_entities
 from mkg_builder.names import slug
 from mkg_builder.ordering import sorted_by
 from mkg_builder.places import country_id, country_name, country_of, is_country_code, refusal
 from mkg_builder.recipe import BinRule, CleaningRecipe, Recipe
 from mkg_builder.triples import Triples
-from mkg_builder.unions import clusters
+from mkg_builder.unions import Pair, clusters
 
 Span = tuple[int, int]
 """The first and the last year."""
@@ -25,20 +25,39 @@ IN_COUNTRY = "isInCountry"
 """What a source says of a place that it knows the country of."""
 
 
-def merge_aliases(facts: Facts, rules: CleaningRecipe) -> Facts:
+def merge_aliases(facts: Facts, rules: CleaningRecipe, apart: Collection[Pair] = ()) -> Facts:
     """One entity where the recipe, or an identifier that may belong to only one thing, says that two are the same.
 
-    The smallest id stands for all; the others become its aliases, by id among its `same_as`.
+    The smallest id stands for all; the others become its aliases, by id among its `same_as`, each with a line.
+
+    Args:
+        facts: of all sources.
+        rules: `merge` and `merge_by`.
+        apart: entities that people decided are not one, by the ids that their sources gave them.
     """
     named = [(name, *others) for name, others in rules.merge.items()]
-    groups = [tuple(name for name in names if name in facts.entities) for names in named]
+    groups = [(tuple(name for name in names if name in facts.entities), "by the recipe") for names in named]
     holders: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, entity in facts.entities.items():
         for identifier in entity.same_as:
             if identifier.partition(":")[0] in rules.merge_by:
                 holders[entity.type, identifier].append(name)
-    groups += [tuple(names) for names in holders.values()]
-    return merge(facts, {name: first for name, first in clusters(groups).items() if name != first})
+    groups += [(tuple(sorted(names)), f"both are {key[1]}") for key, names in sorted(holders.items()) if names[1:]]
+    first = clusters((names for names, _ in groups), _as_they_are(apart, facts.entities))
+    renamed = {name: one for name, one in first.items() if name != one}
+    why = {name: said for names, said in reversed(groups) for name in names}
+    losses = tuple(Dropped(name, "merged", f"{one}: {why[name]}") for name, one in sorted(renamed.items()))
+    merged = merge(facts, renamed)
+    return replace(merged, dropped=merged.dropped + losses)
+
+
+def _as_they_are(pairs: Collection[Pair], entities: Mapping[str, Entity]) -> set[Pair]:
+    """Pairs of ids as pairs of the entities that they have become; the smaller id first."""
+    ids = {name for pair in pairs for name in pair}
+    became = {one: name for name, entity in entities.items() for one in ids.intersection(entity.same_as)}
+    became |= {name: name for name in ids & entities.keys()}
+    known = (sorted((became[one], became[other])) for one, other in pairs if {one, other} <= became.keys())
+    return {(one, other) for one, other in known if one != other}
 
 
 def merge(facts: Facts, renamed: Mapping[str, str]) -> Facts:

@@ -19,7 +19,7 @@ from mkg_builder.page import Histogram, environment, histogram
 from mkg_builder.picture import PictureError
 from mkg_builder.picture_pool import PicturePool
 from mkg_builder.statistics import Availability, over_splits, pivot
-from mkg_builder.summary import summarise
+from mkg_builder.summary import summarise, why_no_pictures
 from mkg_builder.world_map import draw, outlines
 
 THUMBNAIL = 220
@@ -163,6 +163,8 @@ def most_frequent(census: Census) -> Iterator[tuple[str, tuple[list[tuple[str, i
 
 def with_thumbnails(release: Path, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The samples, each with `jpeg`, its picture made small by the confined workers, or None and a `reason`."""
+    if (why := why_no_pictures(release)) is not None:
+        return [{**sample, "jpeg": None, "reason": why} for sample in samples]
     places = locate(release, [sample["id"] for sample in samples if sample["image_status"] == "ok"])
     with PicturePool() as pool:
         return list(pool.map(partial(_with_thumbnail, release, pool, places), samples))

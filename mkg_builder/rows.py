@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, time
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,7 +80,7 @@ def read_columns(file: RowFile) -> list[str]:
             return list(_nested(pq.read_schema(file.path)))
         if file.kind in CLOSED:
             with _cells(file) as (_, header):
-                return header
+                return [name for name in header if name]
     return []
 
 
@@ -108,27 +109,43 @@ def _cells(file: RowFile) -> Iterator[tuple[Any, list[str]]]:
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if file.quoted else csv.QUOTE_NONE
     with file.path.open(encoding="utf-8-sig", newline="") as text:
         reader = csv.reader(text, delimiter=delimiter, quoting=quoting, strict=True)
-        header = next(reader, [])
+        header = [name.strip() for _, names in islice(_lines(file, reader), 1) for name in names]
         other = next((mark for mark in ";\t|" if header and mark in header[0]), None)
         if len(header) == 1 and other is not None and file.delimiter is None:
             raise DataError(
                 f"{file.name}: one column, {header[0]!r}; where {other!r} parts cells, say delimiter: {other!r}"
             )
-        twice = sorted({name for name in header if header.count(name) > 1})
+        twice = sorted({name for name in header if name and header.count(name) > 1})
         if twice:
             raise DataError(f"{file.name}: the column {twice[0]!r} stands twice")
         yield reader, header
 
 
+def _lines(file: RowFile, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, and the number of its first line."""
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            hint = "; where double quotes are ordinary signs, say quoted: false" if file.quoted else ""
+            raise DataError(f"{file.place(number)}: not readable as {file.kind} ({error}){hint}") from None
+        if cells is None:
+            return
+        yield number, cells
+
+
 def _csv(file: RowFile) -> Iterator[tuple[int, Row]]:
     with _cells(file) as (reader, header):
-        number = reader.line_num + 1
-        for cells in reader:
-            if cells and len(cells) != len(header):
+        for number, cells in _lines(file, reader):
+            if not cells:  # a line without anything
+                continue
+            if len(cells) != len(header):
                 raise DataError(f"{file.place(number)}: {len(cells)} cells, {len(header)} columns")
-            if cells:  # else a line without anything
-                yield number, {name: _texts(cell) for name, cell in zip(header, cells, strict=True)}
-            number = reader.line_num + 1
+            for name, cell in zip(header, cells, strict=True):
+                if not name and cell.strip():
+                    raise DataError(f"{file.place(number)}: {cell[:80]!r} stands in a column without a name")
+            yield number, {name: _texts(cell) for name, cell in zip(header, cells, strict=True) if name}
 
 
 def _json(file: RowFile) -> Iterator[tuple[int, Row]]:
@@ -166,13 +183,17 @@ def _parquet(file: RowFile) -> Iterator[tuple[int, Row]]:
 
 
 def _loads(text: str) -> Any:
-    """JSON whose numbers stay as they are written: `1e5` is no 100000.0, `007` no 7; a bare NaN says nothing."""
+    """JSON whose numbers stay as they are written: `1e5` is no 100000.0; a bare NaN says nothing."""
     try:
-        data = json.loads(text, object_pairs_hook=unique, parse_int=str, parse_float=str, parse_constant=_constant)
+        data = json.loads(text, object_pairs_hook=unique, parse_int=str, parse_float=_number, parse_constant=_constant)
         require_text(text, data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return data
+
+
+def _number(written: str) -> str:
+    return written.removesuffix(".0")  # a gap in its column made a whole number 1850.0
 
 
 def _constant(name: str) -> str | None:

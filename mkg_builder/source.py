@@ -108,14 +108,24 @@ class SourceContext(ABC):
     Attributes:
         name: the source's name in the recipe, to sign entities and triples with.
         folder: where the recipe lies; files that belong to the recipe are found from here.
-        files: where the user keeps published files that a recipe names and does not bring; None when not said.
+        hosts: patterns of the hosts that may be asked.
+        files: where the user keeps published files that a recipe names and does not bring, for a source that
+            `wants_files`; None when not said.
         limit: at most so many artworks of this source, or None.
     """
 
     name: str
     folder: Path
+    hosts: Sequence[str] = ()
     files: Path | None = None
     limit: int | None
+
+    @abstractmethod
+    def beside(self, *option: int | str) -> Path:
+        """The folder of the recipe that states an option, by its path: a file that it names lies there.
+
+        A recipe that extends another states some of its options, and the other the rest.
+        """
 
     @abstractmethod
     def endpoint(self, name: str) -> str:
@@ -200,6 +210,8 @@ class Source(ABC):
     reads_files: ClassVar[bool] = False
     """Whether files beside the recipe are read even where there are endpoints: then offline builds fetch too, with a
     context that asks nothing. Sources without endpoints fetch in every build."""
+    wants_files: ClassVar[bool] = False
+    """Whether it reads the folder that the user names with `--files`."""
 
     def __init__(self, options: SourceOptions) -> None:
         self.options: Any = options

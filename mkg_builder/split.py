@@ -1,7 +1,7 @@
 """Splits by keyed hash: a triple's side depends on the seed and on itself, never on what else is in the graph."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +22,9 @@ Sides = npt.NDArray[np.int8]
 NOWHERE = -1
 
 
-def split_facts(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> tuple[Facts, Sides]:
+def split_facts(
+    facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str], sources: Sequence[str] = ()
+) -> tuple[Facts, Sides]:
     """Divide the triples into train, validation and test.
 
     Inductive: a triple that names an entity of the `unseen` type follows that entity (the more held out of the
@@ -34,6 +36,8 @@ def split_facts(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]
         facts: what cleaning left.
         policy: the recipe's.
         duplicates: entity -> its cluster of pictures that are the same or nearly.
+        sources: in the recipe's order; what is one takes the side of the member that the earliest of them tells of, so
+            that a later source moves nothing of an earlier one.
 
     Returns:
         The facts without what the policy drops, and the side of each triple.
@@ -43,7 +47,7 @@ def split_facts(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]
     """
     if policy.policy == "given":
         return facts, _given(facts.triples)
-    sides = _sides(facts, policy, duplicates)
+    sides = _sides(facts, policy, _keys(facts, policy, duplicates, sources))
     crossing = sides == NOWHERE
     facts = facts.without_triples(crossing, "split_crossing", "its ends belong to different splits")
     sides = sides[~crossing]
@@ -64,10 +68,9 @@ def _given(triples: Triples) -> Sides:
     return triples.split
 
 
-def _sides(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> Sides:
+def _sides(facts: Facts, policy: SplitRecipe, keys: Mapping[str, str]) -> Sides:
     triples = facts.triples
     unseen = triples.of_type(policy.unseen)
-    keys = _keys(facts, policy, duplicates)
     side_of = np.zeros(len(triples.ids), np.int8)
     for code in np.flatnonzero(unseen).tolist():
         side_of[code] = hashed_side(keys.get(triples.ids[code], triples.ids[code]), policy)
@@ -83,8 +86,8 @@ def _sides(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> 
     return sides
 
 
-def _keys(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> dict[str, str]:
-    """Entity of the unseen type -> the cluster that it must share a side with: all that the leak checks call one."""
+def _keys(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str], sources: Sequence[str]) -> dict[str, str]:
+    """Entity of the unseen type -> whose side it must take: the first of all that the leak checks call one."""
     members = {name: entity for name, entity in facts.entities.items() if entity_type(name) == policy.unseen}
     made = facts.triples.where(facts.triples.of_relation(policy.together))
     groups = [(cluster, name) for name, cluster in duplicates.items()] if policy.near_duplicates else []
@@ -93,7 +96,16 @@ def _keys(facts: Facts, policy: SplitRecipe, duplicates: Mapping[str, str]) -> d
         by_identifier({name: entity.same_as for name, entity in members.items()}),
         by_id(members),
     )
-    return clusters([*groups, *(names for keys in twins for names in grouped(keys))])
+    cluster = clusters([*groups, *(names for keys in twins for names in grouped(keys))])
+    rank = {source: place for place, source in enumerate(sources)}
+
+    def standing(name: str) -> tuple[int, str]:
+        return min((rank.get(one, len(rank)) for one in members[name].sources), default=len(rank)), name
+
+    first: dict[str, str] = {}
+    for name in sorted((name for name in cluster if name in members), key=standing):
+        first.setdefault(cluster[name], name)
+    return {name: first[root] for name, root in cluster.items() if root in first}
 
 
 def hashed_side(key: str, policy: SplitRecipe) -> int:

@@ -61,8 +61,8 @@ def parse_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def set_dotted(data: dict[str, Any], override: str) -> None:
-    """Apply one `dotted.key=value`; the value is read as YAML.
+def set_dotted(data: dict[str, Any], override: str, null_removes: bool = False) -> None:
+    """Apply one `dotted.key=value`; the value is read as YAML, and null may take the key away.
 
     Raises:
         RecipeError: no `=`, or a part of the path is no mapping.
@@ -80,6 +80,8 @@ def set_dotted(data: dict[str, Any], override: str) -> None:
         place[last] = yaml.safe_load(value)
     except yaml.YAMLError:
         place[last] = value
+    if null_removes and place[last] is None:
+        del place[last]
 
 
 Location = tuple[int | str, ...]

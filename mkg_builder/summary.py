@@ -53,13 +53,23 @@ def _with_facts(release: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any
     return list(wanted.values())
 
 
+def why_no_pictures(release: Path) -> str | None:
+    """Why a release holds none of the pictures that its tables tell of; None where it holds them."""
+    absent = schema.read_manifest(release).get("without_pictures")
+    if absent is None:
+        return None
+    return "published without its pictures" + (f"; they are in {absent['whole']}" if absent["whole"] else "")
+
+
 def find_picture(release: Path, entity: str | None, split: str) -> tuple[dict[str, Any], bytes]:
     """An artwork with its facts, and its picture's bytes; without an id the first of the split that has a picture.
 
     Raises:
         UnknownNameError: no artwork of this id has a picture, or no such split.
-        ReleaseError: no artwork of the split has a picture.
+        ReleaseError: no artwork of the split has a picture, or the release was published without any.
     """
+    if (why := why_no_pictures(release)) is not None:
+        raise schema.ReleaseError(f"{release} was {why}")
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
     works = schema.read_table(release, "artworks", columns=["id", "label", "split", "image_status"]).to_pylist()

@@ -10,8 +10,8 @@ from mkg_builder.addresses import is_web_address
 from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import RecipeError, UnknownNameError, UsageError
 from mkg_builder.http import Client
-from mkg_builder.layers import stated_in
-from mkg_builder.recipe import SourceRecipe, find_recipe, load_recipe, recipe_layers
+from mkg_builder.layers import find_recipe, read_layers, stated_in
+from mkg_builder.recipe import SourceRecipe, load_recipe
 from mkg_builder.registry import Registry
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Progress, Source
@@ -60,17 +60,19 @@ class Workshop:
     def __init__(self, job: Job, advance: Progress | None = None) -> None:
         self.job, self.advance = job, advance
         path = find_recipe(job.recipe)
-        self.folder, self.layers = path.resolve().parent, recipe_layers(path)
+        self.folder, self.layers = path.resolve().parent, read_layers(path)
         self.recipe = load_recipe(path, job.overrides)
         self.snapshot = Snapshot(job.workspace / "snapshots" / self.recipe.name)
         self.sources = {name: self._source(name, part) for name, part in self.recipe.sources.items()}
+        if job.files is not None and not any(source.wants_files for source in self.sources.values()):
+            raise UsageError(f"--files {job.files}: {self.recipe.name} reads no published files; leave it out")
         self.endpoints = self._endpoints()
 
     def _source(self, name: str, part: SourceRecipe) -> Source:
         kind: type[Source] = SOURCES.resolve(part.use, self._folder(name))
 
         def where(location: Location) -> str:
-            return f"{stated_in(self.layers, ('sources', name, 'options', *location))}: sources.{name}.options"
+            return f"{self._option(name, location)}: sources.{name}.options"
 
         source = kind(validate(kind.Options, part.options, where))
         for location, why in source.misfits(self.recipe, name):
@@ -80,6 +82,10 @@ class Workshop:
     def _folder(self, source: str) -> Path:
         """Where the recipe lies that brings a source in: its files lie beside that one."""
         return stated_in(self.layers, ("sources", source, "use")).resolve().parent
+
+    def _option(self, source: str, location: Location) -> Path:
+        """The recipe that states an option of a source."""
+        return stated_in(self.layers, ("sources", source, "options", *location))
 
     def decisions(self) -> Path | None:
         """The file of decisions that the recipe brings, beside the recipe that names it.
@@ -137,14 +143,18 @@ class Workshop:
             name, self._folder(name), self.snapshot, self.endpoints, self.job.limit,
             self._client(name) if online and (part.endpoints or part.hosts) else None, self.advance,
         )  # fmt: skip
-        context.files = self.job.files
+        context.files, context.hosts = self.job.files, self._hosts(name)
+        context.stated_in = lambda location: self._option(name, location)
         return context
 
-    def _client(self, name: str) -> Client:
+    def _hosts(self, name: str) -> list[str]:
         part = self.recipe.sources[name]
-        hosts = [urlsplit(self.endpoints[name]).netloc for name in part.endpoints]
-        if all(self.endpoints[name] == url for name, url in part.endpoints.items()):
+        hosts = [urlsplit(self.endpoints[endpoint]).netloc for endpoint in part.endpoints]
+        if all(self.endpoints[endpoint] == url for endpoint, url in part.endpoints.items()):
             hosts += part.hosts  # a stand-in server must not lead us to the live hosts
-        limits = {**self.sources[name].limits, **part.limits}
+        return hosts
+
+    def _client(self, name: str) -> Client:
+        limits = {**self.sources[name].limits, **self.recipe.sources[name].limits}
         memory = self.snapshot.folder / f"asked-{name}.log"  # one each: a source knows its own limits alone
-        return Client(self.job.contact, hosts, limits, memory=memory)
+        return Client(self.job.contact, self._hosts(name), limits, memory=memory)

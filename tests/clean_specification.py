@@ -83,7 +83,10 @@ def specified_clean(facts: Facts, recipe: Recipe) -> World:
 
 
 def merge_aliases(world: World, rules: CleaningRecipe) -> None:
-    """Who is named together in the recipe, or is of one type and shares an identifier that tells things apart."""
+    """Who is named together in the recipe, or is of one type and shares an identifier that tells things apart.
+
+    Each that becomes another is listed.
+    """
     links: list[tuple[Hashable, str]] = [
         (one, name) for one, others in rules.merge.items() for name in (one, *others) if name in world.entities
     ]
@@ -99,6 +102,7 @@ def merge_aliases(world: World, rules: CleaningRecipe) -> None:
         else:
             known = replace(entity, id=into, same_as=(*entity.same_as, one), aliases=(*entity.aliases, entity.label))
             merged[into] = merged[into].merged(known)
+    world.dropped += [("merged", one) for one in world.entities if new.get(one, one) != one]
     world.entities = merged
     world.triples = [t._replace(head=new.get(t.head, t.head), tail=new.get(t.tail, t.tail)) for t in world.triples]
     world.literals = [replace(value, entity=new.get(value.entity, value.entity)) for value in world.literals]

@@ -21,8 +21,8 @@ from urllib.parse import parse_qs
 import pyoxigraph
 import yaml
 
+from mkg_builder.layers import recipe_folder
 from mkg_builder.names import slug as slug_of
-from mkg_builder.recipe import recipe_folder
 from mkg_builder.registry import Registry
 from tests.faultd import Fault, Handler, ok, serving
 from tests.query_service import PREFIXES, dated, named, stated

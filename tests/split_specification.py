@@ -1,7 +1,7 @@
 """What splitting must do, in plain Python: slow, and to be read beside the documentation of SplitRecipe."""
 
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from hashlib import blake2b
 
 from mkg_builder.facts import Facts
@@ -11,13 +11,15 @@ from mkg_builder.recipe import SplitRecipe
 from tests.clean_specification import World, groups_of
 
 
-def specified_split(facts: Facts, policy: SplitRecipe, near: dict[str, str]) -> tuple[World, dict[Triple, str]]:
+def specified_split(
+    facts: Facts, policy: SplitRecipe, near: dict[str, str], sources: Sequence[str] = ()
+) -> tuple[World, dict[Triple, str]]:
     """The facts that stay, each with its side."""
     world = World(dict(facts.entities), list(facts.triples), list(facts.literals))
     if policy.policy == "given":
         return world, {triple: str(triple.split) for triple in world.triples}
     unseen = {one for one in world.entities if entity_type(one) == policy.unseen}
-    cluster = clusters(world, policy, unseen, near)
+    cluster = clusters(world, policy, unseen, near, sources)
     crossing = set()
     sides: dict[Triple, int] = {}
     for triple in world.triples:
@@ -46,8 +48,10 @@ def hashed_side(policy: SplitRecipe, key: str) -> int:
     return 2 if fraction < policy.test else 1 if fraction < policy.test + policy.validation else 0
 
 
-def clusters(world: World, policy: SplitRecipe, unseen: set[str], near: dict[str, str]) -> dict[str, str]:
-    """The name under which an unseen entity is divided, where that is not its own."""
+def clusters(
+    world: World, policy: SplitRecipe, unseen: set[str], near: dict[str, str], sources: Sequence[str]
+) -> dict[str, str]:
+    """The name under which an unseen entity is divided: of its twins', of the earliest source, the smallest."""
     links: list[tuple[Hashable, str]] = []
     if policy.near_duplicates:
         links += [(name, one) for one, name in near.items()] + [(name, name) for name in near.values()]
@@ -59,7 +63,13 @@ def clusters(world: World, policy: SplitRecipe, unseen: set[str], near: dict[str
         links += [(("identifier", known), one) for known in world.entities[one].same_as]
         parts = one.partition(":")[2].split("/")
         links.append((("id", *(slug(part) or part for part in parts)), one))
-    return {name: min(group) for name, group in groups_of(links).items()}
+
+    def place(name: str) -> tuple[int, str]:
+        known = [sources.index(source) for source in world.entities[name].sources if source in sources]
+        return min(known, default=len(sources)), name
+
+    groups = {name: group & unseen for name, group in groups_of(links).items()}
+    return {name: min(group, key=place) for name, group in groups.items() if group}
 
 
 def rest(world: World, policy: SplitRecipe, sides: dict[Triple, int]) -> dict[Triple, int]:

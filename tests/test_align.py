@@ -368,3 +368,29 @@ def test_a_broken_file_of_decisions_names_its_line(tmp_path: Path, text: str, sa
     (tmp_path / "d.csv").write_text(text)
     with pytest.raises(DataError, match=said):
         read_decisions(tmp_path / "d.csv")
+
+
+def test_decisions_that_contradict_each_other_are_refused() -> None:
+    given = facts(*(artist(name, source, name.upper()) for name, source in zip("abc", SOURCES, strict=False)))
+    with pytest.raises(DataError, match="decisions contradict each other: artist:b and artist:c are to be one"):
+        outcome(given, recipe(*SOURCES), a_b=True, b_c=True, a_c=False)
+
+
+def test_a_no_holds_against_an_identifier_that_cleaning_merges_by(tmp_path: Path) -> None:
+    (tmp_path / "no.csv").write_text(",".join(COLUMNS) + "\nartist:one/1,artist:two/7,,no,\n")
+    both = {"bins": {"wasBornOnDate": {"into": "wasBornOnDate"}}, "merge": {"artist:one/1": ["artist:two/7"]}}
+    report = built(tmp_path, cleaning=both, decisions="no.csv")
+    ids = pq.read_table(report.release / "entities", columns=["id"])["id"].to_pylist()
+    assert {"artist:one/1", "artist:two/7"} <= {*ids}
+
+
+def test_decisions_without_effect_are_told(tmp_path: Path) -> None:
+    answers = ["artist:one/1,artwork:w00,,yes,", "artist:nobody,artist:one/1,,no,"]
+    (tmp_path / "d.csv").write_text("\n".join([",".join(COLUMNS), *answers]) + "\n")
+    notes = built(tmp_path, decisions="d.csv").manifest["notes"]
+    assert "alignment: no source tells of the entities of 1 decision" in notes
+    assert any(
+        note.startswith("alignment: 1 yes without effect, the first on artist:one/1 and artwork:") for note in notes
+    )
+    with pytest.raises(RecipeError, match="decisions change nothing without `alignment`"):
+        built(tmp_path, decisions="d.csv", alignment={})

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import DataError, RecipeError, UnknownNameError
 from mkg_builder.graph import Entity
-from mkg_builder.recipe import recipe_folder
+from mkg_builder.layers import recipe_folder
 from mkg_builder.registry import Registry
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Source
@@ -210,7 +210,8 @@ def _statistics(data: bytes) -> np.ndarray:
 
 
 def test_every_built_in_source_and_every_shipped_recipes_source_has_a_contract_test() -> None:
-    from mkg_builder.recipe import load_recipe, shipped_recipes
+    from mkg_builder.layers import shipped_recipes
+    from mkg_builder.recipe import load_recipe
     from mkg_builder.workshop import SOURCES
     from tests import test_official, test_table, test_wikiart, test_wikidata  # noqa: F401  (found below as subclasses)
 

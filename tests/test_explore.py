@@ -20,6 +20,7 @@ from mkg_builder import schema
 from mkg_builder.errors import UnknownNameError, UsageError
 from mkg_builder.explore import app
 from mkg_builder.explore.index import Index, open_index
+from mkg_builder.variant import write_without_pictures
 from tests.explorer import explorer, get, send_picture
 from tests.planting import rewrite, rows
 from tests.test_vlkge_cli import ART, BY, FAST, RUN, told
@@ -293,3 +294,13 @@ def test_too_large_a_picture_is_refused_before_it_is_read(asked: str) -> None:
 def test_a_release_of_an_older_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(schema.ReleaseError, match="is no release"):
         open_index(tmp_path, tmp_path / "c")
+
+
+def test_a_release_without_its_pictures_shows_none_and_says_where_they_are(demo_release: Path, tmp_path: Path) -> None:
+    (bare := tmp_path / "bare").mkdir()
+    write_without_pictures(demo_release, bare, "org/tiny-images@v1.0.0")
+    with explorer(bare, tmp_path / "c") as served:
+        assert "<img" not in get(served).text
+        assert (
+            "they are in org/tiny-images@v1.0.0" in get(f"{served}entity?id=artwork:albert-marquet/cityscape-02").text
+        )

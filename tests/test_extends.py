@@ -4,14 +4,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from mkg_builder.build import Job, build
 from mkg_builder.errors import RecipeError, UnknownNameError, UsageError
-from mkg_builder.recipe import load_recipe, recipe_folder
+from mkg_builder.layers import recipe_folder
+from mkg_builder.recipe import load_recipe
 from mkg_builder.snapshot import Snapshot
-from tests.tiny_recipe import RECIPE, write_recipe
+from tests.tiny_recipe import RECIPE, jpeg, write_recipe
 
 FILE_SOURCE = """
 from tests.tiny_recipe import Works
@@ -135,3 +137,45 @@ def test_a_copy_of_the_snapshot_of_what_is_extended_is_gone_on_from(tmp_path: Pa
     moved = {"works": {"endpoints": {"one": "https://elsewhere.example"}}}
     with pytest.raises(UsageError, match="holds answers of one=https"):
         Snapshot(tmp_path / "w" / "snapshots" / "own").claim_origin(moved["works"]["endpoints"])
+
+
+def museum_of(file: str, lookup: str | None = None) -> dict[str, Any]:
+    style = {"relation": "hasStyle", "column": "style", "type": "style", **({"lookup": lookup} if lookup else {})}
+    entity = {"type": "artwork", "id": "number", "label": "title", "image": "picture"}
+    return {"file": file, "entity": entity, "facts": [style]}
+
+
+def test_a_file_lies_beside_the_recipe_that_names_it(tmp_path: Path) -> None:
+    base, own = tmp_path / "base", tmp_path / "own"
+    for folder, title in ((base, "Theirs"), (own, "Mine")):
+        folder.mkdir()
+        (folder / "works.csv").write_text(f"number,title,style,picture\n1,{title},cub,1.jpg\n2,{title} too,cub,\n")
+        (folder / "1.jpg").write_bytes(jpeg(1 if folder == base else 2))
+        (folder / "words.csv").write_text(f"from,to\ncub,{title} style\n")
+    (own / "words.csv").unlink()
+    sources = {"museum": {"use": "table", "options": {"tables": {"works": museum_of("works.csv", "words.csv")}}}}
+    types = {"artwork": {"image": True, "text": "none"}, "style": {}}
+    relations = {"hasStyle": {"domain": "artwork", "range": "style"}}
+    bare = {"cleaning": {}, "split": {"policy": "transductive"}}
+    write_recipe(base, sources=sources, types=types, relations=relations, **bare)
+    mine = {"museum": {"options": {"tables": {"works": {"file": "works.csv"}}}}}
+    report = build(Job(str(extending(own, "../base/tiny.yaml", sources=mine)), tmp_path / "w"))
+    labels = {row["id"]: row["label"] for row in pq.read_table(report.release / "entities").to_pylist()}
+    assert {"artwork:museum/1", "style:theirs-style"} <= labels.keys()
+    assert labels["artwork:museum/1"] == "Mine"
+    snapshot = Snapshot(report.release.parent.parent / "snapshots" / "own")
+    kept = snapshot.get("museum:1.jpg")
+    assert kept is not None
+    assert kept.body == jpeg(2)
+
+
+def test_one_name_of_two_files_is_refused(tmp_path: Path) -> None:
+    base, own = tmp_path / "base", tmp_path / "own"
+    for folder in (base, own):
+        folder.mkdir()
+        (folder / "works.csv").write_text("number,title,style,picture\n1,Dawn,cub,\n")
+    tables = {"works": museum_of("works.csv"), "more": museum_of("works.csv")}
+    write_recipe(base, sources={"museum": {"use": "table", "options": {"tables": tables}}})
+    mine = {"museum": {"options": {"tables": {"more": {"file": "works.csv"}}}}}
+    with pytest.raises(RecipeError, match=r"works\.csv is .*base/works\.csv and .*own/works\.csv; give one"):
+        build(Job(str(extending(own, "../base/tiny.yaml", sources=mine)), tmp_path / "w"))

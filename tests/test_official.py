@@ -14,7 +14,8 @@ from mkg_builder.checks import check_release
 from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import DataError, RecipeError, UsageError
 from mkg_builder.graph import SPLITS, Entity, Literal, Triple
-from mkg_builder.recipe import load_recipe, shipped_recipes
+from mkg_builder.layers import shipped_recipes
+from mkg_builder.recipe import load_recipe
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Source
 from mkg_builder.sources.official import Official, OfficialOptions
@@ -251,3 +252,8 @@ def test_the_recipes_pin_files_of_the_official_source() -> None:
             said = validate(OfficialOptions, part.options, name)
             assert {relation.name or key for key, relation in said.relations.items()} == set(recipes[name].relations)
             assert recipes[name].split.policy == "given"
+
+
+def test_a_recipe_that_reads_no_published_files_is_given_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--files .*: demo reads no published files; leave it out"):
+        build(Job("demo", tmp_path / "w", files=tmp_path))

@@ -484,3 +484,13 @@ def test_the_stand_in_hub_of_shared_takes_and_gives_back_a_release(one: Path, tw
     assert [outcome["state"] for outcome in told] == ["published", "published", "already published"]
     assert told[0]["commit"] == told[2]["commit"] != told[1]["commit"]
     assert rows == {split: schema.read_table(one, "triples", split).to_pylist() for split in rows}
+
+
+def test_what_is_published_already_and_open_to_all_is_gated_when_it_must_be(hub: Hub, one: Path) -> None:
+    publish(Publication(one, "org/pictures"), execute=True)
+    wanted = Publication(one, "org/tiny", images_repo="org/pictures")
+    assert [o.state for o in publish(wanted, execute=False)] == ["to gate", "to publish"]
+    assert not hub["org/pictures"].gated
+    assert [(o.state, o.gated) for o in publish(wanted, execute=True)] == [("gated", True), ("published", False)]
+    assert hub["org/pictures"].gated
+    assert [o.state for o in publish(wanted, execute=True)] == ["already published"] * 2

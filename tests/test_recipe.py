@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from mkg_builder.errors import RecipeError, UnknownNameError
-from mkg_builder.recipe import find_recipe, load_recipe
+from mkg_builder.layers import find_recipe
+from mkg_builder.recipe import load_recipe
 from tests.tiny_recipe import RECIPE, write_recipe
 
 
@@ -84,3 +85,15 @@ def test_hostile_yaml_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path.write_text(text)
     with pytest.raises(RecipeError, match=said):
         load_recipe(path)
+
+
+def test_null_in_an_override_takes_away_and_a_wrong_one_is_told_of_itself(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, cleaning={"require_image": True}, expectations={"splits": {"test": [1, 9]}})
+    assert load_recipe(path, ["expectations=null", "cleaning.require_image=null"]) == load_recipe(
+        write_recipe(tmp_path, cleaning={})
+    )
+    path = write_recipe(tmp_path)
+    with pytest.raises(RecipeError, match=r"^--set cleaning\.circa_years=-1: cleaning\.circa_years: "):
+        load_recipe(path, ["split.seed=4", "cleaning.circa_years=-1"])
+    with pytest.raises(RecipeError, match=r"tiny\.yaml: split\.policy: "):
+        load_recipe(write_recipe(tmp_path, split={"policy": "none"}), ["cleaning.circa_years=1"])

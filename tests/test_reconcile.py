@@ -213,3 +213,22 @@ def test_every_fact_gets_its_mirror_once() -> None:
         ("artist:c", "isPupilOf", "artist:d"), ("artist:d", "isTeacherOf", "artist:c"),
     ]  # fmt: skip
     assert outcome.gone == {"mirrored": -1}
+
+
+def test_who_is_merged_is_listed_and_who_was_decided_to_be_another_is_not_merged() -> None:
+    people = {n: Entity(f"artist:{n}", "artist", n, same_as=("wikidata:Q296",), sources=("s",)) for n in "abc"}
+    rules = CleaningRecipe(merge_by=["wikidata"])
+    assert losses(merge_aliases(facts(**people), rules)) == [("merged", "artist:a: both are wikidata:Q296")] * 2
+    outcome = merge_aliases(facts(**people), rules, [("artist:a", "artist:c")])
+    assert outcome.entities.keys() == {"artist:a", "artist:c"}
+    by_hand = CleaningRecipe(merge={"artist:a": ["artist:c"]})
+    assert losses(merge_aliases(facts(**people), by_hand)) == [("merged", "artist:a: by the recipe")]
+    assert losses(merge_aliases(facts(**people), by_hand, [("artist:a", "artist:c")])) == []
+
+
+def test_a_decision_against_holds_also_for_what_alignment_has_renamed() -> None:
+    joined = Entity("artist:a", "artist", "A", same_as=("artist:x", "wikidata:Q1"), sources=("s",))
+    other = Entity("artist:b", "artist", "B", same_as=("wikidata:Q1",), sources=("s",))
+    rules = CleaningRecipe(merge_by=["wikidata"])
+    outcome = merge_aliases(facts(a=joined, b=other), rules, [("artist:b", "artist:x")])
+    assert outcome.entities.keys() == {"artist:a", "artist:b"}

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from mkg_builder import cli, page, schema
 from mkg_builder.report import dropped_examples, render_report, take_census, year_histograms, years_of
+from mkg_builder.schema import ReleaseError
+from mkg_builder.variant import write_without_pictures
 from tests.planting import rewrite, rows
 from tests.tiny_release import picture_bytes, write_tiny_release
 
@@ -210,3 +212,14 @@ def test_the_command_writes_the_page(tiny: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(cli.app, ["report", str(tiny), "--out", str(tmp_path / "x.html"), "--json"])
     assert done.exit_code == 0
     assert (tmp_path / "x.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_release_without_its_pictures_says_where_they_are(demo_release: Path, tmp_path: Path) -> None:
+    (bare := tmp_path / "bare").mkdir()
+    write_without_pictures(demo_release, bare, "org/tiny-images@v1.0.0")
+    said = "published without its pictures; they are in org/tiny-images@v1.0.0"
+    assert f"no picture: {said}" in render_report(bare)
+    for entity in ([], ["artwork:albert-marquet/cityscape-02"]):
+        done = CliRunner().invoke(cli.app, ["picture", str(bare), *entity])
+        assert isinstance(done.exception, ReleaseError)
+        assert str(done.exception) == f"{bare} was {said}"

@@ -11,7 +11,8 @@ import yaml
 
 from mkg_builder import cli as mkgb
 from mkg_builder import schema, strict
-from mkg_builder.recipe import load_recipe, shipped_recipes
+from mkg_builder.layers import shipped_recipes
+from mkg_builder.recipe import load_recipe
 from vlkge import cli as vlkge
 
 ROOT = Path(__file__).parent.parent

@@ -157,3 +157,23 @@ def test_the_sides_of_known_keys_never_change() -> None:
     assert [SPLITS[hashed_side(f"artwork:{n}", INDUCTIVE)] for n in range(6)] == [
         "test", "train", "validation", "test", "train", "train",
     ]  # fmt: skip
+
+
+def test_a_later_source_moves_nothing_of_an_earlier_one() -> None:
+    works = [f"artwork:m-{n}" for n in range(40)]
+    gifts = [f"artwork:a-{n}" for n in range(40)]  # the smaller ids
+    titles = dict(zip([*works, *gifts], 2 * [f"Title {n}" for n in range(40)], strict=True))
+    stated = [Triple(work, "isCreatedByArtist", "artist:x", "s") for work in titles]
+
+    def sides(names: list[str]) -> dict[str, str]:
+        entities = {name: Entity(name, "artwork", titles[name], sources=(name[8:9],)) for name in names}
+        entities["artist:x"] = Entity("artist:x", "artist", "X", sources=("m",))
+        facts = Facts(entities, Triples.of(t for t in stated if t.head in entities))
+        policy = INDUCTIVE.model_copy(update={"together": ["isCreatedByArtist"]})
+        left, found = split_facts(facts, policy, {}, ["m", "a"])
+        return {t.head: split for split, part in sides_of(left.triples, found).items() for t in part}
+
+    before, after = sides(works), sides([*works, *gifts])
+    assert {name: after[name] for name in works} == before
+    assert len({*before.values()}) == 3
+    assert all(after[gift] == after[work] for gift, work in zip(gifts, works, strict=True))

@@ -31,13 +31,17 @@ from tests.faultd import ok, serving
 from tests.site import Site, answer
 from tests.tiny_recipe import RECIPE, jpeg, write_recipe
 
+HOSTS = ["127.0.0.1:*"]
+FOREIGN = "its host is not among the source's `hosts`"
 WORKS = {"type": "artwork", "id": "number", "label": "title"}
 NAMES = ["None", "NA", "N/A", "null", "NaN", "1e5", "01", "true", "1850", '=HYPERLINK("x")', "a;b", 'the "blue"\nboy']
 
 
 def context(folder: Path, snapshot: Snapshot, site: Site | None = None, limit: int | None = None) -> SnapshotContext:
-    client = Client(None, ["127.0.0.1:*"], {}, transport=site) if site else None
-    return SnapshotContext("museum", folder, snapshot, {"site": "http://127.0.0.1:1"}, limit, client)
+    client = Client(None, HOSTS, {}, transport=site) if site else None
+    made = SnapshotContext("museum", folder, snapshot, {"site": "http://127.0.0.1:1"}, limit, client)
+    made.hosts = HOSTS
+    return made
 
 
 def read(
@@ -429,7 +433,9 @@ def test_pictures_come_from_an_endpoint_or_from_beside_the_recipe_and_from_nowhe
         "a": {"file": "a.csv", "entity": {**WORKS, "image": "p"}}, "b": {"file": "b.csv", "entity": away},
     }, site)  # fmt: skip
     assert [t.image for t in things if isinstance(t, Entity)] == ["museum:1.jpg", None, "site:full/3.jpg", None]
-    assert dropped(reading) == [("artwork:museum/2", "picture_not_fetched", "a: ../secret.jpg")]
+    assert dropped(reading) == [
+        ("artwork:museum/2", "picture_not_fetched", "a: ../secret.jpg: no such file beside the recipe")
+    ]
 
 
 def test_a_picture_by_its_whole_address_is_asked_of_the_hosts_that_the_recipe_names(tmp_path: Path) -> None:
@@ -439,7 +445,9 @@ def test_a_picture_by_its_whole_address_is_asked_of_the_hosts_that_the_recipe_na
     assert [t.image for t in things if isinstance(t, Entity)] == ["museum:http://127.0.0.1:1/5.jpg"]
     write(tmp_path / "a.csv", [{"number": "1", "title": "a", "p": "http://secret.example/5.jpg"}])
     _, reading = read(tmp_path, {"a": {"file": "a.csv", "entity": {**WORKS, "image": "p"}}}, site)
-    assert dropped(reading) == [("artwork:museum/1", "picture_not_fetched", "a: http://secret.example/5.jpg")]
+    assert dropped(reading) == [
+        ("artwork:museum/1", "picture_not_fetched", f"a: http://secret.example/5.jpg: {FOREIGN}")
+    ]
     assert [path for path in site.asked if path != "/robots.txt"] == ["/5.jpg"]
 
 
@@ -460,7 +468,8 @@ def test_a_cell_that_can_be_no_path_names_no_picture_and_stops_nothing(tmp_path:
     )
     _, reading = read(tmp_path, {"a": {"file": "works.jsonl", "entity": {**WORKS, "image": "p"}}})
     assert dropped(reading) == [
-        (f"artwork:museum/{n}", "picture_not_fetched", f"a: {cell}") for n, cell in enumerate(cells)
+        (f"artwork:museum/{n}", "picture_not_fetched", f"a: {cell}: no such file beside the recipe")
+        for n, cell in enumerate(cells)
     ]
 
 
@@ -473,7 +482,11 @@ def test_a_picture_that_was_taken_away_is_in_no_later_release(tmp_path: Path) ->
     (tmp_path / "2.jpg").unlink()
     things, reading = read(tmp_path, pictured)
     assert [t.image for t in things] == ["museum:1.jpg", None, None]
-    assert dropped(reading)[0] == ("artwork:museum/1", "picture_not_fetched", "a: 2.jpg")
+    assert dropped(reading)[0] == (
+        "artwork:museum/1",
+        "picture_not_fetched",
+        "a: 2.jpg: no such file beside the recipe",
+    )
 
 
 def encoded(kind: str, rows: list[dict[str, Any]]) -> bytes:
@@ -630,3 +643,90 @@ def test_what_does_not_fit_the_recipe_is_told_before_anything_is_read(
         built(tmp_path, {key: value for key, value in stated.items() if value}, table=table)
     assert str(told.value).startswith(f"{tmp_path / 'tiny.yaml'}: sources.museum.options: tables.works.")
     assert not (tmp_path / "w").exists()
+
+
+def test_what_rows_share_an_id_for_is_told_at_the_end(tmp_path: Path) -> None:
+    fact = {"relation": "hasStyle", "column": "style", "type": "style"}
+    rows = [{"number": "1", "title": "Dawn", "style": "Cubism"}, {"number": "1", "title": "Dusk", "style": "Fauvism"}]
+    _, reading = works(tmp_path, rows, facts=[fact])
+    assert reading.observations.notes == [
+        "works: 1 id in several rows, the first artwork:museum/1; what they state is taken together",
+        "works: 1 id called otherwise than before, the first artwork:museum/1: 'Dusk', before 'Dawn'; "
+        "if they are two things, give the ids of one table a `template`",
+    ]
+
+
+def test_a_key_that_two_tables_use_for_two_things_is_told_and_a_template_parts_them(tmp_path: Path) -> None:
+    write(tmp_path / "painters.csv", [{"id": "1", "name": "Anna Painter"}])
+    write(tmp_path / "sculptors.csv", [{"id": "1", "name": "Carl Chisel"}])
+    write(tmp_path / "works.csv", [{"number": "9", "title": "Bust", "by": "1"}])
+    person = {"type": "artist", "id": "id", "label": "name"}
+    by = {"relation": "isCreatedByArtist", "column": "by", "table": "sculptors"}
+    tables = {
+        "painters": {"file": "painters.csv", "entity": person},
+        "sculptors": {"file": "sculptors.csv", "entity": person},
+        "works": {"file": "works.csv", "entity": WORKS, "facts": [by]},
+    }
+    _, reading = read(tmp_path, tables)
+    (said,) = reading.observations.notes
+    assert said.startswith("sculptors: 1 id called otherwise than before, the first artist:museum/1: 'Carl Chisel'")
+    tables["sculptors"] = {**tables["sculptors"], "entity": {**person, "id": {"column": "id", "template": "s{}"}}}
+    tables["works"] = {**tables["works"], "facts": [{**by, "template": "s{}"}]}
+    things, reading = read(tmp_path, tables)
+    assert facts(things) == [("artwork:museum/9", "isCreatedByArtist", "artist:museum/s1")]
+    assert reading.observations.notes == []
+
+
+def test_a_table_without_a_row_is_told(tmp_path: Path) -> None:
+    (tmp_path / "works.csv").write_text("number,title\n")
+    _, reading = read(tmp_path, {"works": {"file": "works.csv", "entity": WORKS}})
+    assert reading.observations.notes == ["works: no row in works.csv"]
+
+
+def test_pictures_of_hosts_that_may_not_be_asked_are_told_with_the_remedy(tmp_path: Path) -> None:
+    rows = [{"number": str(n), "title": "a", "p": f"https://{host}/{n}.jpg"} for n, host in enumerate(("b.x", "a.x"))]
+    write(tmp_path / "works.csv", rows)
+    options = {"tables": {"works": {"file": "works.csv", "entity": {**WORKS, "image": "p"}}}}
+    source = {"use": "table", "options": options}
+    for hosts in ([], ["elsewhere.x"]):
+        recipe = write_recipe(tmp_path, sources={**RECIPE["sources"], "museum": {**source, "hosts": hosts}})
+        report = build(Job(str(recipe), tmp_path / f"w{len(hosts)}", contact="me@x.org"))
+        assert (
+            "museum: 2 pictures left out, of hosts that the source may not ask; to ask them: hosts: [a.x, b.x]"
+            in report.manifest["notes"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('number,title\n1,Dawn\n2,"Big" picture\n', "works.csv, line 3: not readable as csv .*say quoted: false"),
+        ('number,title\n1,"Dawn\n2,Dusk\n', "works.csv, line 2: not readable as csv .*say quoted: false"),
+        ("number,title,,\n1,Dawn,,x\n", "works.csv, line 2: 'x' stands in a column without a name"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_in_which_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "works.csv").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read(tmp_path, {"works": {"file": "works.csv", "entity": WORKS}})
+
+
+def test_blanks_around_column_names_and_empty_columns_without_one_are_nothing(tmp_path: Path) -> None:
+    (tmp_path / "works.csv").write_text(" number , title,,\n1,Dawn,,\n")
+    things, reading = read(tmp_path, {"works": {"file": "works.csv", "entity": WORKS}})
+    assert [thing.label for thing in things if isinstance(thing, Entity)] == ["Dawn"]
+    assert reading.observations.leftovers == {}
+
+
+def test_a_wrong_delimiter_is_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "works.csv").write_text("number,title\n1,Dawn\n")
+    with pytest.raises(DataError, match=r"unknown column in works.csv: 'number';.*; is the delimiter ';'\?"):
+        read(tmp_path, {"works": {"file": "works.csv", "delimiter": ";", "entity": WORKS}})
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_a_whole_number_of_json_is_one_also_where_a_gap_made_it_a_fraction(tmp_path: Path, kind: str) -> None:
+    line = '{"number": 1.0, "title": 1.50}'
+    (tmp_path / f"works.{kind}").write_text(f"[{line}]" if kind == "json" else line)
+    things, _ = read(tmp_path, {"works": {"file": f"works.{kind}", "entity": WORKS}})
+    assert [(thing.id, thing.label) for thing in things if isinstance(thing, Entity)] == [("artwork:museum/1", "1.50")]

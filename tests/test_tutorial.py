@@ -18,7 +18,7 @@ import yaml
 from mkg_builder.build import Job, build
 from mkg_builder.checks import check_release
 from mkg_builder.decisions import read_decisions
-from mkg_builder.recipe import recipe_folder
+from mkg_builder.layers import recipe_folder
 from tests.conftest import ROOT, _serve
 from tests.small_wikiart import move, small_wikiart
 

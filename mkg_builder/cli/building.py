@@ -28,7 +28,8 @@ app = typer.Typer()
 @app.command("list", epilog="Example: mkgb list")
 def list_recipes(as_json: AsJson = False) -> None:
     """The recipes that come with the package."""
-    from mkg_builder.recipe import load_recipe, shipped_recipes
+    from mkg_builder.layers import shipped_recipes
+    from mkg_builder.recipe import load_recipe
 
     recipes = {name: load_recipe(path) for name, path in shipped_recipes().items()}
     if as_json:

@@ -10,7 +10,7 @@ from mkg_builder import terminal
 
 def _recipes(incomplete: str) -> list[str]:
     """Shipped recipes, for the shell to complete."""
-    from mkg_builder.recipe import shipped_recipes
+    from mkg_builder.layers import shipped_recipes
 
     return [name for name in shipped_recipes() if name.startswith(incomplete)]
 

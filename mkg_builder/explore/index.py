@@ -22,8 +22,9 @@ from mkg_builder.graph import SPLITS
 from mkg_builder.names import label_key
 from mkg_builder.ordering import sorted_by
 from mkg_builder.progress import watched
+from mkg_builder.summary import why_no_pictures
 
-VERSION = 1
+VERSION = 2
 """Of the tables below; an index of another one is not opened."""
 AT_ONCE = 100_000
 WORDS = 8
@@ -266,10 +267,13 @@ def _entities(release: Path, numbers: Codes, degrees: Codes) -> Iterator[list[tu
 
 
 def _pictures(release: Path) -> Iterator[tuple[Any, ...]]:
-    """Rows of the table `picture`; shard and row group only where there is one."""
+    """Rows of the table `picture`; shard and row group only where there is one, else why not."""
     columns = ["id", "image_status", "width", "height"]
     works = schema.read_table(release, "artworks", columns=columns).to_pylist()
     lie = ((shard, group) for shard, group, ids in schema.find_rows(release, "artworks") for _ in range(len(ids)))
+    withheld = why_no_pictures(release)
     for row, place in zip(works, lie, strict=True):
-        shard, group = place if row["image_status"] == "ok" else (None, None)
-        yield row["id"], row["image_status"], shard, group, row["width"], row["height"]
+        shown = row["image_status"] == "ok" and withheld is None
+        shard, group = place if shown else (None, None)
+        status = withheld if row["image_status"] == "ok" and withheld else row["image_status"]
+        yield row["id"], status, shard, group, row["width"], row["height"]

@@ -111,6 +111,7 @@ class Official(Source):
     """The published triples as they are: every row, its split, and the order of its entities."""
 
     Options: ClassVar[type[SourceOptions]] = OfficialOptions
+    wants_files: ClassVar[bool] = True
 
     @override
     def fetch(self, context: SourceContext) -> None:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from mkg_builder.addresses import is_fetchable
 from mkg_builder.errors import DataError, RecipeError, UnknownNameError
 from mkg_builder.graph import Dropped, Statement
 from mkg_builder.names import composed
@@ -14,7 +15,7 @@ from mkg_builder.rows import CLOSED, RowFile, read_columns, read_rows
 from mkg_builder.source import Misfit, Request, Source, SourceContext, SourceOptions
 from mkg_builder.sources.table_fit import misfits
 from mkg_builder.sources.table_options import ImageColumn, Table, TableOptions
-from mkg_builder.sources.table_statements import Scribe, Told, picture_key
+from mkg_builder.sources.table_statements import WEB, Scribe, Told, picture_key
 from mkg_builder.sources.table_values import read_lookup, read_values
 
 
@@ -35,10 +36,13 @@ class Tables(Source):
     @override
     def fetch(self, context: SourceContext) -> None:
         tables: dict[str, Table] = self.options.tables
-        for table in tables.values():
-            for name in _lookup_files(table):
-                _fetch_file(context, name, None)
-        there = [_fetch_file(context, table.file, table.endpoint) for table in tables.values()]
+        files: dict[str, Path] = {}
+        for name, table in tables.items():
+            for place, file in _lookup_files(table).items():
+                _keep_file(context, file, context.beside("tables", name, *place), files)
+            if table.endpoint is None:
+                _keep_file(context, table.file, context.beside("tables", name, "file"), files)
+        there = [_fetch_file(context, table.file, table.endpoint) for table in tables.values() if table.endpoint]
         if not all(there):
             return  # which the context has written down
         told = Told(tables)
@@ -59,9 +63,10 @@ class Tables(Source):
                 if column.endpoint is not None:
                     url = f"{context.endpoint(column.endpoint)}/{value.text.lstrip('/')}"
                     wanted[key] = Request(key, url, accept="image/")
-                elif value.text.startswith(("http://", "https://")):
-                    wanted[key] = Request(key, value.text, accept="image/")
-                elif value.text and (path := _inside(context, value.text)) is not None:
+                elif value.text.startswith(WEB):
+                    if is_fetchable(value.text, context.hosts):
+                        wanted[key] = Request(key, value.text, accept="image/")
+                elif value.text and (path := _inside(context.beside("tables", name, "file"), value.text)) is not None:
                     context.put_file(key, path, "application/octet-stream")
                 else:
                     context.forget(key)  # who takes a picture away may not show it any more
@@ -86,9 +91,8 @@ class Tables(Source):
                     told.left_out[name] += 1
                 elif thing is not None and table.entity.label is None and thing not in told.beyond:
                     context.drop(Dropped(thing, "unknown_id", f"{name}: no table tells of it"))
-        if told.left_out:
-            counts = ", ".join(f"{name} {count:,}" for name, count in sorted(told.left_out.items()))
-            context.note(f"rows that `only` leaves out, and rows about such: {counts}")
+        for note in told.notes():
+            context.note(note)
 
     def _things(self, context: SourceContext, told: Told) -> Iterator[Statement]:
         """The entities that the tables tell of; of a row that lacks an id or a label only why."""
@@ -96,14 +100,14 @@ class Tables(Source):
         for name, table in told.tables.items():
             if table.entity.label is None:
                 continue
-            known = told.labels.setdefault(name, {})
+            known = told.labels.setdefault(name, {})  # also of a table without rows
             most = None if name in led_to else context.limit
             for scribe in self._rows(context, name, told):
                 thing, label = scribe.thing(), scribe.one(table.entity.label)
                 if thing is None or label is None:
                     context.drop(scribe.without(table.entity.label if thing else table.entity.id, thing))
                 elif most is None or thing in known or len(known) < most:
-                    known.setdefault(thing, label)
+                    told.meet(name, thing, label)
                     yield scribe.entity(thing, label, told)
                 else:
                     told.beyond.add(thing)
@@ -116,7 +120,8 @@ class Tables(Source):
         """
         table: Table = self.options.tables[name]
         path = _kept(context, table.file, table.endpoint)
-        lookups = {file: read_lookup(_kept(context, file, None).read_bytes(), file) for file in _lookup_files(table)}
+        named = {*_lookup_files(table).values()}
+        lookups = {name: read_lookup(_kept(context, name, None).read_bytes(), name) for name in named}
         file = RowFile(path, table.file, table.kind(), table.delimiter, table.quoted, frozenset(table.used()))
         seen = set[str]()
         for place, (_, row) in enumerate(read_rows(file)):
@@ -131,6 +136,8 @@ class Tables(Source):
                 told.left_out[name] += 1
             elif (thing := scribe.thing()) is not None:
                 told.passed_over.add(thing)
+        if report and not seen:
+            context.note(f"{name}: no row in {table.file}")
         seen = seen or set(read_columns(file))
         if seen or table.kind() in CLOSED:
             _require_columns(table, seen)
@@ -142,7 +149,8 @@ class Tables(Source):
 def _require_columns(table: Table, seen: set[str]) -> None:
     absent = sorted(table.used() - seen)
     if absent:
-        raise DataError(str(UnknownNameError(f"column in {table.file}:", absent[0], seen)))
+        hint = f"is the delimiter {table.delimiter!r}?" if table.delimiter and len(seen) == 1 else ""
+        raise DataError(str(UnknownNameError(f"column in {table.file}:", absent[0], seen, hint)))
 
 
 def _accounted_for(table: Table) -> set[str]:
@@ -151,24 +159,30 @@ def _accounted_for(table: Table) -> set[str]:
     return named | {name[:place] for name in named for place, sign in enumerate(name) if sign == "."}
 
 
-def _lookup_files(table: Table) -> list[str]:
-    return sorted({column.lookup for column in table.columns() if isinstance(column.lookup, str)})
+def _lookup_files(table: Table) -> dict[tuple[int | str, ...], str]:
+    """The files that columns look values up in, by the place in the table's options that names each."""
+    placed = table.placed().items()
+    return {(*place, "lookup"): column.lookup for place, column in placed if isinstance(column.lookup, str)}
 
 
 def _key(context: SourceContext, file: str, endpoint: str | None) -> str:
     return f"{endpoint or context.name}:{file}"
 
 
-def _fetch_file(context: SourceContext, file: str, endpoint: str | None) -> bool:
-    """Keep a file, and say whether it is there; what an endpoint does not give, the next run asks again."""
-    key = _key(context, file, endpoint)
-    if endpoint is not None:
-        return context.get(Request(key, f"{context.endpoint(endpoint)}/{file.lstrip('/')}", needed=True)).ok
-    path = context.folder / file
+def _fetch_file(context: SourceContext, file: str, endpoint: str) -> bool:
+    """Keep a file of an endpoint, and say whether it is there; what is not given, the next run asks again."""
+    url = f"{context.endpoint(endpoint)}/{file.lstrip('/')}"
+    return context.get(Request(_key(context, file, endpoint), url, needed=True)).ok
+
+
+def _keep_file(context: SourceContext, file: str, folder: Path, files: dict[str, Path]) -> None:
+    """Keep a file that lies beside the recipe that names it; `files` are those so far, by name."""
+    path = folder / file
     if not path.is_file():
         raise RecipeError(f"no file {path}; the files of a table source are looked up beside the recipe")
-    context.put_file(key, path, "application/octet-stream")
-    return True
+    if files.setdefault(file, path) != path:
+        raise RecipeError(f"{file} is {files[file]} and {path}; give one of them another name")
+    context.put_file(_key(context, file, None), path, "application/octet-stream")
 
 
 def _kept(context: SourceContext, file: str, endpoint: str | None) -> Path:
@@ -178,9 +192,9 @@ def _kept(context: SourceContext, file: str, endpoint: str | None) -> Path:
     return path
 
 
-def _inside(context: SourceContext, name: str) -> Path | None:
-    """A file beside the recipe that a cell names; None where there is none, or it leads out of that folder."""
-    folder = context.folder.resolve()
+def _inside(folder: Path, name: str) -> Path | None:
+    """A file in a folder that a cell names; None where there is none, or it leads out of that folder."""
+    folder = folder.resolve()
     try:
         path = (folder / name).resolve()
         return path if path.is_relative_to(folder) and path.is_file() else None

@@ -162,9 +162,20 @@ class Table(Strict):
 
     def columns(self) -> list[Column]:
         """Every column that is read, with how."""
+        return list(self.placed().values())
+
+    def placed(self) -> dict[tuple[int | str, ...], Column]:
+        """Every column that is read, by its place in the table's options."""
         row = self.entity
-        named = [row.id, row.label, row.text, row.image, *row.aliases, *row.same_as.values(), *self.facts]
-        return [column for column in (*named, *self.literals.values()) if column is not None]
+        named: dict[tuple[int | str, ...], Column | None] = {
+            ("entity", "id"): row.id, ("entity", "label"): row.label, ("entity", "text"): row.text,
+            ("entity", "image"): row.image,
+        }  # fmt: skip
+        named |= {("entity", "aliases", place): column for place, column in enumerate(row.aliases)}
+        named |= {("entity", "same_as", kind): column for kind, column in row.same_as.items()}
+        named |= {("facts", place): column for place, column in enumerate(self.facts)}
+        named |= {("literals", name): column for name, column in self.literals.items()}
+        return {place: column for place, column in named.items() if column is not None}
 
     def used(self) -> set[str]:
         """The names of the columns that the recipe reads."""

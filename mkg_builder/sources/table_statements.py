@@ -1,9 +1,10 @@
 """What one row of a table states: an entity, its facts, its literals; what cannot be read is written down."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from mkg_builder.addresses import is_fetchable
 from mkg_builder.graph import Dropped, Entity, Literal, Statement, Triple
 from mkg_builder.names import normalise, slug
 from mkg_builder.places import country_id, country_name
@@ -11,7 +12,9 @@ from mkg_builder.rows import Row
 from mkg_builder.source import SourceContext
 from mkg_builder.sources.table_options import Column, Fact, ImageColumn, Table
 from mkg_builder.sources.table_values import Lookups, read_values, short
+from mkg_builder.wording import counted
 
+WEB = ("http://", "https://")
 SIGNATURE = 100
 """So many signs of a row without an id are shown to find it by."""
 
@@ -22,7 +25,10 @@ class Told:
 
     Attributes:
         accounts: of each thing, what was first told of it, as hashes: texts would fill the memory.
+        repeated: by table, the ids that several of its rows have.
+        otherwise: by table, the ids that an earlier row calls otherwise, with both names.
         passed_over: the ids of rows that `only` leaves out of the tables that tell of things.
+        foreign: the hosts of pictures that the source may not ask, with how many of them.
         beyond: the ids that the limit leaves out.
         left_out: by table, how many rows `only` leaves out, and how many are about such.
     """
@@ -30,10 +36,38 @@ class Told:
     tables: Mapping[str, Table]
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     accounts: dict[tuple[str, str], int] = field(default_factory=dict)
+    repeated: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    otherwise: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     passed_over: set[str] = field(default_factory=set)
+    foreign: Counter[str] = field(default_factory=Counter)
     beyond: set[str] = field(default_factory=set)
     left_out: Counter[str] = field(default_factory=Counter)
     attributes: set[tuple[str, str]] = field(default_factory=set)
+
+    def meet(self, table: str, thing: str, label: str) -> None:
+        """Take note of a row that tells of a thing."""
+        known, first = self.labels.setdefault(table, {}), self.label(self.tables[table].entity.type, thing)
+        if thing in known:
+            self.repeated[table].add(thing)
+        if first is not None and first != label:
+            self.otherwise[table].setdefault(thing, f"{short(label)}, before {short(first)}")
+        known.setdefault(thing, label)
+
+    def notes(self) -> Iterator[str]:
+        """What to say of rows that share an id, and of those that are left out."""
+        for table, things in self.repeated.items():
+            yield (f"{table}: {counted(len(things), 'id')} in several rows, the first {min(things)}; "
+                   "what they state is taken together")  # fmt: skip
+        for table, names in self.otherwise.items():
+            first = min(names)
+            yield (f"{table}: {counted(len(names), 'id')} called otherwise than before, the first {first}: "
+                   f"{names[first]}; if they are two things, give the ids of one table a `template`")  # fmt: skip
+        if self.foreign:
+            yield (f"{counted(self.foreign.total(), 'picture')} left out, of hosts that the source may not ask; to ask "
+                   f"them: hosts: [{', '.join(sorted(self.foreign)[:5])}]")  # fmt: skip
+        if self.left_out:
+            counts = ", ".join(f"{name} {count:,}" for name, count in sorted(self.left_out.items()))
+            yield f"rows that `only` leaves out, and rows about such: {counts}"
 
     def label(self, kind: str, thing: str) -> str | None:
         """What a thing of a type is called in the first table that tells of it."""
@@ -107,7 +141,7 @@ class Scribe:
         same_as = {
             f"{kind}:{value}" for kind, column in mapped.same_as.items() for value in self.texts(column, thing, kind)
         }
-        image = self._image(thing)
+        image = self._image(thing, told)
         for other in told.other_accounts(thing, {"calls it": label, "says of it": text or None, "shows it in": image}):
             self.context.drop(Dropped(thing, "repeated_id", f"{self.name}: another row {other}"))
         label = told.label(mapped.type, thing) or label
@@ -116,7 +150,7 @@ class Scribe:
             sources=(self.context.name,), aliases=tuple(sorted(set(aliases) - {label})),
         )  # fmt: skip
 
-    def _image(self, thing: str) -> str | None:
+    def _image(self, thing: str, told: Told) -> str | None:
         column = self.table.entity.image
         if column is None:
             return None
@@ -124,8 +158,17 @@ class Scribe:
             key = picture_key(self.context.name, column, value)
             if self.context.has(key):
                 return key
-            self.context.drop(Dropped(thing, "picture_not_fetched", f"{self.name}: {value}"))
+            why = self._not_there(column, value, told)
+            self.context.drop(Dropped(thing, "picture_not_fetched", f"{self.name}: {value}: {why}"))
         return None
+
+    def _not_there(self, column: ImageColumn, value: str, told: Told) -> str:
+        if column.endpoint is None and not value.startswith(WEB):
+            return "no such file beside the recipe"
+        if column.endpoint is not None or is_fetchable(value, self.context.hosts):
+            return "not fetched"
+        told.foreign[value.split("/")[2]] += 1
+        return "its host is not among the source's `hosts`"
 
     def facts(self, thing: str, told: Told) -> Iterator[Statement]:
         """The row's triples, what they lead to, and its literals."""
