@@ -12,7 +12,8 @@ from vlkge.config import load_experiment
 from vlkge.dataset import load_folder
 from vlkge.encode import encode_release
 from vlkge.encoders import Encoder
-from vlkge.run import Run, create_run, load_run
+from vlkge.new_run import create_run
+from vlkge.run import Run, load_run
 from vlkge.train import fit, resolve
 
 ENCODERS = ("tests.painted:Colour", "tests.painted:Letters")

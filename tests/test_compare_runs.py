@@ -11,8 +11,9 @@ from tests.tiny_release import Fact
 from tests.vlkge_contracts import make_dataset
 from vlkge.compare import compare_runs, interval_of_mean, modality_rows, relation_rows, rows
 from vlkge.config import load_experiment
+from vlkge.new_run import create_run
 from vlkge.protocol import make_protocol
-from vlkge.run import Run, create_run, load_run
+from vlkge.run import Run, load_run
 from vlkge.scores import ModelScores
 from vlkge.train import fit, resolve
 

@@ -7,16 +7,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from mkg_builder import schema
-from mkg_builder.errors import DataError, UsageError
+from mkg_builder.errors import DataError, LockedError, UsageError
+from mkg_builder.lock import locked
 from mkg_builder.picture import decode_picture
 from tests.tiny_release import picture_bytes, write_manifest, write_tiny_release
 from vlkge import encode
 from vlkge.dataset import load_folder
-from vlkge.encode import EncodeOptions, encode_release, text_sentences
+from vlkge.encode import EncodeOptions, encode_release
 from vlkge.encoders import resolve_encoders
 from vlkge.encoders_plain import ColorTexture
 from vlkge.errors import DatasetError
 from vlkge.features import Skipped, load_features
+from vlkge.sentences import text_sentences
 
 WORKS = [f"artwork:{name}" for name in "abcdefg"]
 FACTS = {"train": [(work, "madeBy", f"artist:{work[-1]}") for work in WORKS]}
@@ -132,6 +134,14 @@ def test_an_altered_release_is_refused(release: Path, tmp_path: Path) -> None:
 def test_a_place_that_is_taken_is_refused_before_any_work(release: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no features folder"):
         encode_release(tmp_path / "no release", [], release)
+
+
+def test_two_do_not_encode_into_one_place(release: Path, tmp_path: Path) -> None:
+    (parts := tmp_path / "features.parts").mkdir()
+    with locked(parts), pytest.raises(LockedError, match="is in use by process"):
+        encode_release(release, [], tmp_path / "features")
+    encode_release(release, [], tmp_path / "features")
+    assert not parts.exists()
 
 
 def test_progress_is_told_to_the_end(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,12 @@ class TestWeighted(FusionContract):
         total = sum(there.values())
         return [sum(there[m] / total * vectors[m][i] for m in there) for i in range(4)]
 
+    def test_what_is_absent_never_matters_however_heavy(self) -> None:
+        fusion = Weighted(2, 3)
+        fusion.logits.data = torch.tensor([-110.0, 0.0])
+        vectors, present = torch.ones(2, 1, 3), torch.tensor([[True], [False]])
+        assert fusion(vectors, present).tolist() == [[1.0, 1.0, 1.0]]
+
     def test_its_weights_learn(self) -> None:
         fusion, vectors, present = self.case()
         fusion(vectors, present).square().sum().backward()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mkg_builder.errors import UsageError
 from tests.vlkge_contracts import Fact, make_dataset, make_features, random_dataset
@@ -19,14 +19,16 @@ from vlkge.explain import Explainer
 from vlkge.export import export_run
 from vlkge.growth import Plan, join
 from vlkge.model import KGEModel, build_model
+from vlkge.new_run import create_run
 from vlkge.objective import Objective
 from vlkge.observed import DEGREES, OBSERVED, ObservedFeatures
 from vlkge.predict import Predictor
 from vlkge.protocol import Strict
-from vlkge.run import Run, create_run, load_run
+from vlkge.run import Run, load_run
 from vlkge.scorers import REGISTRY as SCORERS
 from vlkge.scores import ModelScores
 from vlkge.train import fit, resolve
+from vlkge.trainer import make_optimizer
 
 
 def told(dataset: Dataset) -> Dataset:
@@ -317,3 +319,14 @@ def test_a_run_that_sees_the_graph_does_not_grow(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="train the grown graph anew"):
         join(load_run(run.folder), Plan(str(tmp_path / "release"), None, tmp_path / "out"), lambda *_: None)
     assert not (tmp_path / "out").exists()
+
+
+def test_rounding_does_not_move_what_is_seen_as_a_gradient_does() -> None:
+    seen, free = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+    model = nn.ModuleDict({"observed": nn.ParameterDict({"degree": seen}), "real": nn.ParameterDict({"map": free})})
+    optimizer = make_optimizer(model, 0.1)
+    seen.grad = free.grad = torch.tensor([1e-8, 1e-2])
+    optimizer.step()
+    assert seen[0].abs() < 0.002
+    assert seen[1].item() == pytest.approx(-0.1, rel=1e-3)
+    assert free.tolist() == pytest.approx([-0.1, -0.1], rel=0.02)

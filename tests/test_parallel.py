@@ -23,7 +23,8 @@ from pathlib import Path
 from tests.test_trainer import DATASET
 from vlkge.config import load_experiment
 from vlkge.parallel import Group
-from vlkge.run import create_run, load_run
+from vlkge.new_run import create_run
+from vlkge.run import load_run
 from vlkge.train import fit, resolve
 folder, features, *settings = sys.argv[1:]
 group = Group.join()
@@ -89,7 +90,8 @@ def test_torchrun_runs_the_commands_to_a_clean_end(tmp_path: Path) -> None:
             words, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300, check=False
         )
         assert ended.returncode == 0, ended.stderr
-        assert json.loads(ended.stdout)  # one of them speaks
+        told = json.loads(ended.stdout)  # one of them speaks
+        assert [modality["resumed"] for modality in told.get("modalities", ())] == [0] * len(told.get("modalities", ()))
     alone, together = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
                        for name in ("alone", "together"))  # fmt: skip
     assert alone == together

@@ -20,9 +20,10 @@ from vlkge.dataset import RelationInfo
 from vlkge.encoders import Encoder, resolve_encoders
 from vlkge.errors import FeaturesError, RunError
 from vlkge.features import DatasetIdentity, ModalityFeatures, save_features
+from vlkge.new_run import create_run
 from vlkge.pictures import Broken, find_pictures, read_batches, read_picture
 from vlkge.predict import Outside, Prediction, Predictor, Subject
-from vlkge.run import create_run, load_run
+from vlkge.run import load_run
 from vlkge.scores import ModelScores
 from vlkge.train import fit, resolve
 

@@ -1,6 +1,8 @@
 """The run folder: whole after any crash, verified when it is read, never a pickle."""
 
+import os
 import pickle
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -13,12 +15,14 @@ from safetensors.torch import load_file
 
 from mkg_builder.errors import LockedError, MkgError, UsageError
 from tests.vlkge_contracts import make_dataset, make_features
+from vlkge import files
 from vlkge import run as run_module
 from vlkge.config import load_experiment
 from vlkge.errors import RunError
 from vlkge.features import save_features
-from vlkge.files import whole_folder, write_tensors
-from vlkge.run import Run, create_run, load_run
+from vlkge.files import read_tensors, whole_folder, write_tensors
+from vlkge.new_run import create_run
+from vlkge.run import Run, load_run
 from vlkge.train import fit, resolve
 
 ART = [f"artwork:{i:02d}" for i in range(30)]
@@ -233,3 +237,109 @@ def test_a_full_disk_is_told_as_one_and_leaves_nothing_half_written(tmp_path: Pa
     assert done.stdout.startswith("5 ")
     assert "make room" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_being_trained_is_not_replaced(tmp_path: Path) -> None:
+    run = new_run(tmp_path, "training.epochs=3")
+    training = fit(run)
+    next(training)
+    with pytest.raises(LockedError, match="is in use by process"):
+        new_run(tmp_path, "model.dim=2", overwrite=True)
+    assert len(list(training)) == 2
+    assert load_run(run.folder).progress["epoch"] == 3
+    assert new_run(tmp_path, "model.dim=2", overwrite=True).progress == {}
+
+
+def test_of_two_that_make_one_folder_the_later_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    with pytest.raises(UsageError, match="made by another process"), whole_folder(place, replace=False) as later:
+        (later / "later").touch()
+        with whole_folder(place, replace=False) as first:
+            (first / "first").touch()
+            first.rename(tmp_path / "aside")  # both are of this process, and would share the place beside
+            (tmp_path / "aside").rename(place)
+            first.mkdir()
+    assert [path.name for path in place.iterdir()] == ["first"]
+
+
+def test_a_run_that_others_went_on_with_goes_on_from_there(tmp_path: Path) -> None:
+    run = new_run(tmp_path, "training.epochs=4")
+    stale = load_run(run.folder)
+    list(fit(run, 3))
+    assert [epoch.epoch for epoch in fit(stale)] == [4]
+    straight = new_run(tmp_path, "training.epochs=4", name="straight")
+    list(fit(straight))
+    assert stale.record["checkpoint"] == straight.record["checkpoint"]
+
+
+def test_a_run_in_whose_place_another_lies_is_not_trained(tmp_path: Path) -> None:
+    stale = new_run(tmp_path)
+    new_run(tmp_path, "model.dim=2", overwrite=True)
+    with pytest.raises(RunError, match="holds another run by now"):
+        next(fit(stale))
+
+
+DEAD = 2**22 + 7  # no process has such a number
+
+
+@pytest.mark.parametrize("how", ["read", "made"])
+def test_what_was_moved_aside_by_a_process_that_was_killed_takes_its_place_again(tmp_path: Path, how: str) -> None:
+    run = trained(tmp_path)
+    aside, begun = (tmp_path / f".run.{DEAD}@{socket.gethostname()}.{kind}" for kind in ("old", "tmp"))
+    run.folder.rename(aside)
+    begun.mkdir()
+    if how == "read":
+        assert load_run(run.folder).progress["epoch"] == 2
+    else:
+        with suppress(ZeroDivisionError), whole_folder(run.folder):
+            1 / 0  # noqa: B018
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "run"]
+    assert load_run(run.folder).load_model() is not None
+
+
+def test_what_another_process_is_making_is_left_alone(tmp_path: Path) -> None:
+    others = [tmp_path / f".place.{os.getppid()}@{socket.gethostname()}.tmp", tmp_path / f".place.{DEAD}@elsewhere.tmp"]
+    for other in others:
+        other.mkdir()
+    with whole_folder(tmp_path / "place") as new:
+        (new / "made").touch()
+    assert all(other.is_dir() for other in others)
+
+
+def test_a_link_to_a_run_stays_a_link(tmp_path: Path) -> None:
+    new_run(tmp_path, name="far")
+    (tmp_path / "near").symlink_to("far")
+    new_run(tmp_path, "model.dim=2", name="near", overwrite=True)
+    assert (tmp_path / "near").is_symlink()
+    assert load_run(tmp_path / "far").experiment.model.dim == 2
+
+
+@pytest.mark.parametrize("place", [".", "..", "/"])
+def test_the_folder_that_one_is_in_is_no_place_for_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is the folder that you are in, or holds it"), whole_folder(Path(place)):
+        pass
+
+
+def test_a_file_that_goes_while_it_is_read_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    digest = write_tensors(path, {"a": torch.ones(3)})
+
+    def gone(opened: Path) -> str:
+        opened.unlink()
+        return digest
+
+    monkeypatch.setattr(files, "file_sha256", gone)
+    with pytest.raises(RunError, match="is missing; again"):
+        read_tensors(path, digest, RunError, "again")
+    with pytest.raises(RunError, match="is missing; again"):
+        read_tensors(path, digest, RunError, "again")
+
+
+def test_lines_that_a_kill_left_out_are_made_up_for(tmp_path: Path) -> None:
+    run = trained(tmp_path, epochs=2)
+    (run.folder / "metrics.jsonl").unlink()
+    assert list(fit(load_run(run.folder), 2)) == []
+    assert len((run.folder / "metrics.jsonl").read_text().splitlines()) == 2

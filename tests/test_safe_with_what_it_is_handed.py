@@ -33,8 +33,9 @@ from vlkge.errors import ExperimentError, FeaturesError, RunError
 from vlkge.evaluate import evaluate_run
 from vlkge.features import DatasetIdentity, ModalityFeatures, load_features, save_features
 from vlkge.files import read_tensors
+from vlkge.new_run import create_run
 from vlkge.protocol import make_protocol
-from vlkge.run import Run, create_run, load_run, load_weights
+from vlkge.run import Run, load_run, load_weights
 from vlkge.train import fit, resolve
 
 ROOT = Path(__file__).parent.parent

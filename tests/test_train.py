@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mkg_builder.errors import UnknownNameError
+from mkg_builder.errors import DataError, UnknownNameError
 from tests.test_run import DATASET, FACTS, new_run
 from tests.vlkge_contracts import make_dataset, make_features
 from vlkge.config import ModelConfig, load_experiment
@@ -15,9 +15,11 @@ from vlkge.evaluate import evaluate_run
 from vlkge.features import save_features
 from vlkge.model import build_model
 from vlkge.negatives import Negatives
+from vlkge.new_run import create_run
 from vlkge.objective import Objective
 from vlkge.protocol import Strict
-from vlkge.run import Run, create_run, load_run
+from vlkge.run import Run, load_run
+from vlkge.scorers import Scorer
 from vlkge.train import check_names, fit, resolve, start
 
 
@@ -127,7 +129,7 @@ def test_what_depends_on_the_data_is_filled_in(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_diverges_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"smaller training\.learning_rate|not finite"):
+    with pytest.raises(RunError, match=r"smaller learning rate|not finite"):
         list(fit(new_run(tmp_path, "training.learning_rate=1e30"), 5))
 
 
@@ -138,11 +140,35 @@ def test_a_loss_that_diverges_is_one_clear_error(tmp_path: Path) -> None:
         ("model.fusion=avg", UnknownNameError, "known: addition, average"),
         ("protocol=official", UnknownNameError, "known: reference, strict"),
         ("training.device=tpu9", ExperimentError, "training.device is 'tpu9'"),
+        ("training.precision=tf32", ExperimentError, "tf32, which a CPU does not have"),
+        ("model.imaginary=fused model.scorer=distmult", ExperimentError, "the vectors of distmult are real"),
+        (
+            f"training.regularizer=dura training.regularizer_weight=1 model.scorer={__name__}:Plain",
+            ExperimentError,
+            "dura needs a scorer that makes queries",
+        ),
     ],
 )
 def test_a_name_that_nothing_answers_to_is_refused_at_once(setting: str, error, said: str) -> None:
     with pytest.raises(error, match=said):
-        check_names(load_experiment(None, [setting]))
+        check_names(load_experiment(None, setting.split()))
+
+
+class Plain(Scorer):
+    """Makes no queries."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["model.modality_dropout=0.5", "model.modalities=[structural]"], "modality_dropout does nothing: structural"),
+        (["model.coverage={text: 0.5}"], "model.coverage asks for text features; those here: image"),
+        (["model.modalities=[image,image]"], "modalities names one twice: image, image"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(tmp_path: Path, settings: list[str], said: str) -> None:
+    with pytest.raises(DataError if "coverage" in said else ExperimentError, match=said):
+        new_run(tmp_path, *settings)
 
 
 def test_no_data_set_and_a_missing_modality_are_named(tmp_path: Path) -> None:

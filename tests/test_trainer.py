@@ -13,8 +13,9 @@ from vlkge.errors import ExperimentError
 from vlkge.evaluate import evaluate_run
 from vlkge.features import save_features
 from vlkge.fusion import REGISTRY as FUSIONS
+from vlkge.new_run import create_run
 from vlkge.protocol import make_protocol
-from vlkge.run import Run, create_run, load_run
+from vlkge.run import Run, load_run
 from vlkge.scorers import REGISTRY as SCORERS
 from vlkge.train import fit, resolve
 from vlkge.trainer import Material

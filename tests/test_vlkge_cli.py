@@ -14,6 +14,8 @@ import pytest
 
 from tests.tiny_release import picture_bytes, write_tiny_release
 from vlkge.cli import main
+from vlkge.config import load_experiment
+from vlkge.train import fit, start
 
 ROOT = Path(__file__).parent.parent
 
@@ -202,6 +204,22 @@ def test_a_training_without_features_says_what_it_lacks(room: Path, tmp_path: Pa
     assert "structural vectors alone are trained; for pictures and texts: vlkge encode" in said
     asked = vlkge(*command, "--modalities", "structural", "--out", tmp_path / "b", cwd=tmp_path)
     assert "structural vectors alone" not in asked.stderr
+
+
+@pytest.mark.parametrize("name", ["wn9-img-complex-structural", "wn9-img-complex-clip"])
+def test_an_experiment_whose_data_are_not_here_says_what_to_type(tmp_path: Path, name: str) -> None:
+    done = vlkge("train", "--experiment", name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "wn9-img-1.0.0 is not here; type: mkgb build wn9-img --files FOLDER" in done.stderr
+
+
+def test_a_run_of_which_no_epoch_was_validated_says_so(room: Path) -> None:
+    settings = [f"dataset={room / 'release'}", "model.dim=4", "training.validate_every=5", "training.epochs=9"]
+    run = start(load_experiment(None, settings), room / "young")
+    next(fit(run))
+    for command, more in (("resume", ("--epochs", 1)), ("evaluate", ())):
+        done = vlkge(command, "young", *more, "--quiet", cwd=room)
+        assert (done.returncode, "no epoch of young was validated" in done.stderr) == (4 - 2 * bool(more), True)
 
 
 INTERRUPTED = """

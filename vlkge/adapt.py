@@ -123,7 +123,7 @@ def adapt(
         learner.save(part, key)
     learner.take_best()
     record = {**key, "trained_parameters": learner.trained, "history": [asdict(one) for one in learner.history]}
-    with whole_folder(out) as fresh:
+    with whole_folder(out, replace=False) as fresh:
         write_model(fresh, parts)
         write_sealed_json(fresh / RECORD, record)
     for path in part.iterdir():

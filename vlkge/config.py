@@ -61,7 +61,9 @@ class ModelConfig(_Section):
     observed: list[ObservedName] = []
 
     @model_validator(mode="after")
-    def _asks_both_ways(self) -> "ModelConfig":
+    def _consistent(self) -> "ModelConfig":
+        if self.modalities and len({*self.modalities}) < len(self.modalities):
+            raise ValueError(f"modalities names one twice: {', '.join(self.modalities)}")
         if self.observed and not self.reciprocal:
             raise ValueError("observed needs reciprocal (--reciprocal), since it asks each relation both ways")
         return self

@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -14,16 +16,17 @@ import torch
 
 from mkg_builder import schema
 from mkg_builder.errors import UsageError
+from mkg_builder.lock import locked
 from mkg_builder.picture import PictureError, decode_picture
 from vlkge.dataset import Dataset, load_folder
 from vlkge.encoders import Encoder, EncoderInfo, Input, Modality, Vectors, encode_texts, resolve_encoders
-from vlkge.encoders_joined import BETWEEN
 from vlkge.errors import DatasetError, FeaturesError
 from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped, require_replaceable, save_features
-from vlkge.files import read_sealed_json, read_tensors, write_sealed_json, write_tensors
+from vlkge.files import read_sealed_json, read_tensors, require_place, write_sealed_json, write_tensors
 from vlkge.parallel import ALONE, Group
 from vlkge.pretrained import find_device
 from vlkge.published import PUBLISHED, published_features
+from vlkge.sentences import sentences_for
 
 DEFAULT_ENCODERS = ("color-texture", "char-ngrams")
 PART_ITEMS = 512
@@ -106,30 +109,41 @@ def encode_release(
         DatasetError: the release is not valid, or was published without the pictures that are to be encoded.
     """
     require_replaceable(out)
+    parts = require_place(out).with_name(f"{out.resolve().name}.parts")
     encoders = _resolve([spec for spec in specs or DEFAULT_ENCODERS if spec != PUBLISHED], options)
     dataset = load_folder(release)
-    parts = out.with_name(f"{out.name}.parts")
     features = published_features(release, dataset) if PUBLISHED in specs else []
     reports = [ModalityReport(given.info, len(given.ids), (), 0) for given in features]
     group = Group.join()
-    for encoder in encoders:
-        with group.first_alone():
-            found = _Parts(parts / encoder.modality, encoder, dataset, options.batch_size)
-        inputs, total = _inputs(release, dataset, encoder)
-        if group.size > 1:
-            for _ in _watched(found.run(inputs, group), encoder.modality, total, progress):
-                pass
-            group.wait()
+    with _alone(parts, group):
+        for encoder in encoders:
+            with group.first_alone():
+                found = _Parts(parts / encoder.modality, encoder, dataset, options.batch_size)
             inputs, total = _inputs(release, dataset, encoder)
+            if group.size > 1:
+                deque(_watched(found.run(inputs, group), encoder.modality, total, progress), maxlen=0)
+                inputs, total = _inputs(release, dataset, encoder)
+            shared = group.sum(torch.tensor(found.resumed))  # and all processes are here
+            if group.rank == 0:
+                made = _join(encoder, dataset, _watched(found.run(inputs), encoder.modality, total, progress))
+                resumed = found.resumed if group.size == 1 else int(shared)
+                features.append(made)
+                reports.append(ModalityReport(made.info, len(made.ids), made.skipped, resumed))
         if group.rank == 0:
-            made = _join(encoder, dataset, _watched(found.run(inputs), encoder.modality, total, progress))
-            features.append(made)
-            reports.append(ModalityReport(made.info, len(made.ids), made.skipped, found.resumed))
-    if group.rank == 0:
-        save_features(out, features)
-        shutil.rmtree(parts, ignore_errors=True)
-    group.wait()
+            save_features(out, features)
+            shutil.rmtree(parts, ignore_errors=True)
     return EncodeReport(out, tuple(reports))
+
+
+@contextmanager
+def _alone(parts: Path, group: Group) -> Iterator[None]:
+    """Nobody else encodes into this place, for the parts of two would be mixed; all begin and end together."""
+    if group.rank == 0:
+        parts.mkdir(parents=True, exist_ok=True)
+    with locked(parts) if group.rank == 0 else nullcontext():
+        group.wait()
+        yield
+        group.wait()
 
 
 def _resolve(specs: Sequence[str], options: EncodeOptions) -> list[Encoder]:
@@ -162,41 +176,6 @@ def _require_pictures(release: Path) -> None:
             f"encode {whole}: the features fit this one too" if whole else "name an encoder of text alone (--encoder)"
         )
         raise DatasetError(f"{release} was published without its pictures; {hint}")
-
-
-def sentences_for(encoder: Encoder, dataset: Dataset) -> dict[str, str]:
-    """What this text encoder reads of each entity that has a text; an empty one where the text is blank.
-
-    Raises:
-        DatasetError: as `text_sentences`.
-    """
-    sentences = text_sentences(dataset)
-    if not encoder.reads_labels:
-        return sentences
-    labels = dict(zip(dataset.entities, dataset.labels, strict=True))
-    return {
-        entity: " ".join(labels[entity].split()) + BETWEEN + text if text else "" for entity, text in sentences.items()
-    }
-
-
-def text_sentences(dataset: Dataset) -> dict[str, str]:
-    """What a text encoder reads of each entity that has a text: its type's prompt around it, or the text alone.
-
-    Raises:
-        DatasetError: a prompt has no `{}` for the text, so that all entities of the type would read the same.
-    """
-    for kind, info in dataset.type_info.items():
-        if info.prompt is not None and "{}" not in info.prompt:
-            raise DatasetError(
-                f"the prompt of type {kind!r}, {info.prompt!r}, has no {{}}; mend the recipe, build again"
-            )
-    sentences = {}
-    for entity, kind, text in zip(dataset.entities, dataset.types, dataset.texts, strict=True):
-        if text is not None:
-            prompt = dataset.type_info[kind].prompt or "{}"
-            # a blank text stays blank, so that its prompt alone is not taken for it
-            sentences[entity] = prompt.replace("{}", text) if text.strip() else ""
-    return sentences
 
 
 def _watched(parts: Iterable[_Part], stage: str, total: int, progress: Progress) -> Iterator[_Part]:

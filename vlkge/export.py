@@ -18,7 +18,7 @@ from vlkge.files import whole_folder, write_sealed_json
 from vlkge.model import KGEModel
 from vlkge.model_card import render_card
 from vlkge.protocol import Strict
-from vlkge.run import EXPERIMENT, PARENT, RECORD, Run
+from vlkge.run import EXPERIMENT, METRICS, PARENT, RECORD, Run
 
 CARD, NUMBERS, EMBEDDINGS = "README.md", "evaluation.json", "embeddings"
 ROWS_AT_ONCE = 8192
@@ -59,7 +59,7 @@ def export_run(run: Run, out: Path, license_id: str | None = None, overwrite: bo
     if out.exists() and not (overwrite and (out / NUMBERS).is_file()):
         raise UsageError(f"{out} exists; name another folder with --out, or replace an export with --overwrite")
     model, result = run.load_model(), evaluate_run(run, "test", Strict())
-    with whole_folder(out) as new:
+    with whole_folder(out, overwrite) as new:
         _copy_run(run, new)
         (new / EMBEDDINGS).mkdir()
         _write_table(new / EMBEDDINGS / "entities.parquet", _entity_batches(run, model))
@@ -74,9 +74,10 @@ def export_run(run: Run, out: Path, license_id: str | None = None, overwrite: bo
 def _copy_run(run: Run, new: Path) -> None:
     """The run's files but its checkpoint; where its data lay on this machine is nobody's business."""
     weights = run.record["weights"]["file"]
-    for name in (*run.record["files"], "metrics.jsonl", weights):
+    for name in (*run.record["files"], weights):
         (new / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(run.folder / name, new / name)
+    write_durably(new / METRICS, run.metrics().encode())
     for folder in ("dataset", "features"):
         if (run.folder / folder).is_dir():
             shutil.copytree(run.folder / folder, new / folder, dirs_exist_ok=True)

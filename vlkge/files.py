@@ -1,11 +1,14 @@
 """Files that are written whole or not at all, and read only when they are what was written; never a pickle."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mkg_builder.durable import file_sha256, sync_folder, write_durably
-from mkg_builder.errors import DataError, StorageError
+from mkg_builder.errors import DataError, StorageError, UsageError
 
 _EXECUTABLE_NAMES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".joblib", ".dill"}
 _PROTOCOLS, _OPCODES = (b"\2", b"\3", b"\4", b"\5"), (b"(", b"]", b"}", b")", b"c", b"I", b"S", b"V")
+_HOST = socket.gethostname()
 _MAGIC = {b"PK\x03\x04": "a zip (the form of .pt and .npz files)", b"\x93NUMPY": "a NumPy array", b"\x1f\x8b": "gzip"}
 
 
@@ -72,7 +76,8 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
         try:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
         except SafetensorError as problem:
-            raise StorageError(f"{path} was not written ({problem}); make room, then the same command again") from None
+            hint = "make room, then" if path.parent.is_dir() else "its folder is gone;"
+            raise StorageError(f"{path} was not written ({problem}); {hint} the same command again") from None
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         digest = file_sha256(beside)
@@ -89,15 +94,15 @@ def read_tensors(path: Path, sha256: str, error: type[DataError], remedy: str) -
     Raises:
         DataError: as `error`, where the file is missing, of an unsafe kind, altered or malformed.
     """
-    refuse_executable(path, error, remedy)
-    if not path.is_file():
-        raise error(f"{path} is missing; {remedy}")
-    if file_sha256(path) != sha256:
-        raise error(f"{path} is altered: its sha256 is not the recorded one; {remedy}")
     try:
+        refuse_executable(path, error, remedy)
+        if file_sha256(path) != sha256:
+            raise error(f"{path} is altered: its sha256 is not the recorded one; {remedy}")
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, it has only keys()
-    except (SafetensorError, ValueError, OSError) as problem:
+    except FileNotFoundError:
+        raise error(f"{path} is missing; {remedy}") from None
+    except (SafetensorError, ValueError, OSError, RuntimeError) as problem:  # torch's own, of a file that has just gone
         raise error(f"{path} is not readable safetensors ({problem}); {remedy}") from None
 
 
@@ -131,29 +136,69 @@ def _begins_as_pickle(head: bytes) -> bool:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path, replace: bool = True) -> Iterator[Path]:
     """A new folder to fill, beside its place; it takes that place when the block ends without error.
 
-    What was there before is kept until then, and replaced.
+    What was there before is kept until then, and replaced; without `replace` nothing or an empty folder may be there.
+
+    Raises:
+        UsageError: something is there that is not to be replaced, or the place is the folder that we are in.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    former = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    place = require_place(folder)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    put_back(place)
+    beside, former = (place.with_name(f".{place.name}.{os.getpid()}@{_HOST}.{kind}") for kind in ("tmp", "old"))
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
         yield beside
-        if folder.exists():
-            folder.rename(former)
+        if replace and place.exists():
+            place.rename(former)
         try:
-            beside.rename(folder)
-        except OSError:  # somebody else was quicker; what was there is put back, or stays where it is
-            if former.exists() and not folder.exists():
-                former.rename(folder)
+            beside.rename(place)
+        except OSError as problem:  # somebody else was quicker; what was there is put back, or stays where it is
+            if former.exists() and not place.exists():
+                former.rename(place)
+            if problem.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise UsageError(f"{folder} is there by now, made by another process; choose another place") from None
             raise
         shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def require_place(folder: Path) -> Path:
+    """The place of a folder that is to be made, links followed.
+
+    Raises:
+        UsageError: it is the folder that this process is in, or holds it.
+    """
+    place = folder.resolve()
+    if Path.cwd().is_relative_to(place):
+        raise UsageError(f"{folder} is the folder that you are in, or holds it; choose another place")
+    return place
+
+
+def put_back(folder: Path) -> None:
+    """Undo what a process that was killed while it made or replaced a folder has left beside it."""
+    for left in sorted(folder.parent.glob(f".{escape(folder.name)}.*@{escape(_HOST)}.*")):
+        process, _, kind = left.name.removeprefix(f".{folder.name}.").replace(f"@{_HOST}", "").partition(".")
+        if not process.isdecimal() or kind not in ("old", "tmp") or _runs(int(process)):
+            continue
+        if kind == "old" and not folder.exists():
+            left.rename(folder)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        pass
+    return True
 
 
 def link_folder(source: Path, target: Path) -> None:

@@ -100,9 +100,8 @@ class Weighted(Fusion):
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         """Fuse [m, n, d] into [n, d]."""
-        strength = (self.logits - self.logits.max().detach()).exp()[:, None] * present
-        total = strength.sum(0)
-        weights = strength / torch.where(total > 0, total, torch.ones_like(total))
+        logits = self.logits[:, None].expand(-1, present.shape[1])
+        weights = logits.masked_fill(~present, torch.finfo(logits.dtype).min).softmax(0) * present
         return torch.einsum("mn,mnd->nd", weights, _masked(vectors, present))
 
 

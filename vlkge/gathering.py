@@ -11,13 +11,13 @@ from mkg_builder.durable import file_sha256
 from mkg_builder.errors import UsageError
 from mkg_builder.wording import counted
 from vlkge.dataset import Dataset
-from vlkge.encode import sentences_for
 from vlkge.encoders import Modality, Vectors, encode_texts, restore_encoder
 from vlkge.features import DatasetIdentity, ModalityFeatures, Skipped
 from vlkge.files import canonical_json
 from vlkge.loose_tables import TripleRow
 from vlkge.newcomers import Account, Loose, Newcomer, Newcomers
 from vlkge.pictures import read_batches
+from vlkge.sentences import sentences_for
 
 BATCH = 32
 """Pictures or texts that are encoded together."""

@@ -25,11 +25,12 @@ from vlkge.files import whole_folder
 from vlkge.gathering import gather
 from vlkge.model import KGEModel, build_model
 from vlkge.negatives import TripleSet
+from vlkge.new_run import Growth, create_run, require_free, taking
 from vlkge.newcomers import Account, Loose
 from vlkge.protocol import Strict, make_protocol
 from vlkge.ranking import Ranks
 from vlkge.rows import carry_over, learn_rows
-from vlkge.run import Growth, Run, create_run, load_run, require_free
+from vlkge.run import Run, load_run
 from vlkge.scores import ModelScores
 from vlkge.trainer import Advance, EpochRecord
 
@@ -194,7 +195,7 @@ class _Growing:
         if not isinstance(plan.release, Loose):  # else it stays named what the run was first trained on
             said |= {"dataset": plan.release, "features": str(plan.features) if self.features else None}
         experiment = run.experiment.model_copy(update=said)
-        with whole_folder(plan.out) as place:
+        with taking(plan.out, plan.overwrite, resumable=False), whole_folder(plan.out, plan.overwrite) as place:
             growth = Growth(self._parent(bool(history)), list(self.features.values()))
             grown = create_run(place, experiment, self.dataset, growth=growth)
             weights = model.state_dict()
@@ -249,6 +250,8 @@ class _Growing:
 def _features_of(run: Run, release: str, folder: Path | None) -> Mapping[Modality, ModalityFeatures]:
     """The vectors of a newer release; none for a run that has none."""
     if not run.features:
+        if folder is not None:
+            raise FeaturesError(f"the run was trained without features; leave --features {folder} out")
         return {}
     if folder is None:
         raise FeaturesError(f"the run has features; encode {release} alike and name the folder (--features)")

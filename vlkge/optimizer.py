@@ -11,16 +11,20 @@ from vlkge import shapes
 from vlkge.compiled import Array, Part, array, compiled, in_threads
 
 EPSILON = 1e-10
+SEEN_EPSILON = 1e-6
+"""For what has almost no gradient where answers differ in nothing, whose rounding would be divided by itself."""
 
 
 class RowAdagrad(torch.optim.Optimizer):
     """`w -= rate * g / (sqrt(sum of g^2) + 1e-10)`, for the rows of a sparse gradient, or for all of a dense one.
 
+    A group of parameters with dense gradients may have another `eps` than 1e-10.
+
     Duchi et al., "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", JMLR 2011.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], rate: float) -> None:
-        super().__init__(parameters, {"lr": rate})
+    def __init__(self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], rate: float) -> None:
+        super().__init__(parameters, {"lr": rate, "eps": EPSILON})
         for group in self.param_groups:
             for parameter in group["params"]:
                 self.state[parameter]["sum"] = torch.zeros_like(parameter)
@@ -31,12 +35,13 @@ class RowAdagrad(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, self.state[parameter]["sum"], parameter.grad, group["lr"])
+                    self._update(parameter, self.state[parameter]["sum"], parameter.grad, group["lr"], group["eps"])
 
     @staticmethod
-    def _update(weight: Tensor, total: Tensor, gradient: Tensor, rate: float) -> None:
+    def _update(weight: Tensor, total: Tensor, gradient: Tensor, rate: float, epsilon: float) -> None:
         if not gradient.is_sparse:
-            _add(weight, total, gradient, rate)
+            total.addcmul_(gradient, gradient)
+            weight.addcdiv_(gradient, total.sqrt().add_(epsilon), value=-rate)
             return
         if shapes.fixed(weight):
             rows, values = _added(gradient)
@@ -45,11 +50,6 @@ class RowAdagrad(torch.optim.Optimizer):
         else:
             rows, values = _distinct(gradient)
             in_threads(_add_rows, len(rows), *map(array, (weight, total, rows, values)), rate)
-
-
-def _add(weight: Tensor, total: Tensor, gradient: Tensor, rate: float) -> None:
-    total.addcmul_(gradient, gradient)
-    weight.addcdiv_(gradient, total.sqrt().add_(EPSILON), value=-rate)
 
 
 @compiled

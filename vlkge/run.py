@@ -13,34 +13,21 @@ An epoch is saved as new files first and then, in one step, by a new `run.json` 
 """
 
 import json
-import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
 from torch import Tensor
 
 from mkg_builder.durable import file_sha256, write_durably
-from mkg_builder.errors import UsageError
 from vlkge import hub
 from vlkge.config import Experiment, load_experiment
 from vlkge.dataset import Dataset
 from vlkge.encoders import Modality, foreign_code
 from vlkge.errors import RunError
-from vlkge.features import ModalityFeatures, load_features, save_features
-from vlkge.files import (
-    link_folder,
-    read_sealed_json,
-    read_tensors,
-    refuse_executable,
-    whole_folder,
-    write_sealed_json,
-    write_tensors,
-)
+from vlkge.features import ModalityFeatures, load_features
+from vlkge.files import put_back, read_sealed_json, read_tensors, refuse_executable, write_sealed_json, write_tensors
 from vlkge.fusion import REGISTRY as FUSIONS
 from vlkge.model import KGEModel, build_model
 from vlkge.protocol import REGISTRY as PROTOCOLS
@@ -49,20 +36,7 @@ from vlkge.scorers import REGISTRY as SCORERS
 FORMAT = 1
 RECORD, EXPERIMENT, ENVIRONMENT, METRICS = "run.json", "experiment.yaml", "environment.json", "metrics.jsonl"
 PARENT = "parent.json"
-_REMEDY = "train again with: vlkge train"
-
-
-@dataclass(frozen=True)
-class Growth:
-    """What makes a new run of one that is trained.
-
-    Attributes:
-        parent: plain values; `unlearned` lists the entities that stand in train and have not been learned from.
-        features: the vectors of all modalities, those of the parent's entities as they were.
-    """
-
-    parent: Mapping[str, Any]
-    features: Sequence[ModalityFeatures]
+REMEDY = "train again with: vlkge train"
 
 
 @dataclass
@@ -95,10 +69,10 @@ class Run:
         """The model with the weights of the best validation epoch.
 
         Raises:
-            RunError: no epoch was finished, or the weights are altered, not finite or of another shape.
+            RunError: no epoch was validated, or the weights are altered, not finite or of another shape.
         """
         if not self.record["weights"]:
-            raise RunError(f"{self.folder} has no finished epoch; go on with: vlkge resume {self.folder}")
+            raise RunError(f"no epoch of {self.folder} was validated yet; go on with: vlkge resume {self.folder}")
         model = self.new_model()
         load_weights(model, self._read("weights"), str(self.folder))
         return model.eval()
@@ -131,16 +105,16 @@ class Run:
             RunError: as it was exported.
         """
         if self.progress and not self.record["checkpoint"]:
-            raise RunError(f"{self.folder} was exported without its checkpoint, so it cannot be trained on; {_REMEDY}")
+            raise RunError(f"{self.folder} was exported without its checkpoint, so it cannot be trained on; {REMEDY}")
 
     def _read(self, kind: str) -> dict[str, Tensor]:
         """What the record names; a training that goes on meanwhile replaces both."""
         while True:
             entry = self.record[kind]
             try:
-                return read_tensors(self.folder / entry["file"], entry["sha256"], RunError, _REMEDY)
+                return read_tensors(self.folder / entry["file"], entry["sha256"], RunError, REMEDY)
             except RunError:
-                latest = read_sealed_json(self.folder / RECORD, RunError, _REMEDY)
+                latest = read_sealed_json(self.folder / RECORD, RunError, REMEDY)
                 if latest[kind] == entry:
                     raise
                 self.record = latest
@@ -162,66 +136,36 @@ class Run:
             record["weights"] = self._write(f"weights-{progress['epoch']:04d}.safetensors", best)
         write_sealed_json(self.folder / RECORD, record)
         self.record = record
-        lines = "".join(json.dumps(epoch, sort_keys=True) + "\n" for epoch in progress["history"])
-        write_durably(self.folder / METRICS, lines.encode())
-        current = {record[kind]["file"] for kind in ("checkpoint", "weights") if record[kind]}
+        self.tidy()
+
+    def metrics(self) -> str:
+        """What is told of each epoch, a line of JSON each."""
+        return "".join(json.dumps(epoch, sort_keys=True) + "\n" for epoch in self.progress.get("history", ()))
+
+    def refresh(self) -> None:
+        """Read again how far it is: another process may have gone on with it.
+
+        Raises:
+            RunError: another run lies there by now.
+        """
+        latest = read_sealed_json(self.folder / RECORD, RunError, REMEDY)
+        if latest["files"] != self.record["files"]:
+            raise RunError(f"{self.folder} holds another run by now; run the same command again")
+        self.record = latest
+
+    def tidy(self) -> None:
+        """Bring the other files to what the record says, also where a process was killed while it saved.
+
+        Only for who holds the run's lock.
+        """
+        write_durably(self.folder / METRICS, self.metrics().encode())
+        current = {self.record[kind]["file"] for kind in ("checkpoint", "weights") if self.record[kind]}
         for path in (*self.folder.glob("*.safetensors"), *self.folder.glob(".*.safetensors.*.tmp")):
             if path.name not in current:  # also what a process that was killed had begun to write
                 path.unlink()
 
     def _write(self, name: str, tensors: dict[str, Tensor]) -> dict[str, str]:
         return {"file": name, "sha256": write_tensors(self.folder / name, tensors)}
-
-
-def create_run(
-    folder: Path, experiment: Experiment, dataset: Dataset, overwrite: bool = False, growth: Growth | None = None
-) -> Run:
-    """A new run folder, before its first epoch.
-
-    Args:
-        folder: where; it must not exist yet.
-        experiment: resolved; `features` names the folder that is hard-linked (else copied) into the run.
-        dataset: the graph.
-        overwrite: replace a run that is there.
-        growth: what it grew from, with the features to keep instead.
-
-    Raises:
-        UsageError: the folder exists, or is something else than a run.
-        FeaturesError: the features are damaged or of another data set.
-    """
-    require_free(folder, overwrite)
-    with whole_folder(folder) as new:
-        (new / "dataset").mkdir()
-        dataset.save(new / "dataset")
-        if growth is not None:
-            write_sealed_json(new / PARENT, dict(growth.parent))
-            if growth.features:
-                save_features(new / "features", growth.features)
-        elif experiment.features:
-            link_folder(Path(experiment.features), new / "features")
-        text = yaml.safe_dump(experiment.model_dump(), sort_keys=False, allow_unicode=True)
-        write_durably(new / EXPERIMENT, text.encode())
-        write_durably(new / ENVIRONMENT, (json.dumps(_environment(experiment), indent=2) + "\n").encode())
-        described = [path for path in new.rglob("*") if path.suffix in (".json", ".yaml")]
-        files = {str(path.relative_to(new)): file_sha256(path) for path in sorted(described)}
-        record = {"format": FORMAT, "files": files, "weights": None, "checkpoint": None, "progress": {}}
-        write_sealed_json(new / RECORD, record)
-        run = load_run(new)  # before it takes its place: a run that cannot be read would only be in the way
-    return replace(run, folder=folder)
-
-
-def require_free(folder: Path, overwrite: bool, resumable: bool = True) -> None:
-    """Refuse a place for a new run that is taken; `resumable`, whether to go on with what is there is the same.
-
-    Raises:
-        UsageError: the folder holds something else than a run, or one that is not to be replaced.
-    """
-    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
-        if not (folder / RECORD).is_file():
-            raise UsageError(f"{folder} exists and is no run; name another folder with --out")
-        if not overwrite:
-            other = f"go on with: vlkge resume {folder}" if resumable else "name another folder with --out"
-            raise UsageError(f"{folder} exists; {other}, or replace it with --overwrite")
 
 
 def load_run(folder: Path) -> Run:
@@ -233,22 +177,24 @@ def load_run(folder: Path) -> Run:
         FeaturesError: its features are damaged or of another data set.
     """
     refuse_executable(folder, RunError, "give the folder that vlkge train wrote")
+    if not folder.exists():
+        put_back(folder.resolve())
     if not folder.is_dir() or not (folder / RECORD).is_file():
-        raise RunError(f"{folder} is no run: it has no {RECORD}; {_REMEDY}")
-    record = read_sealed_json(folder / RECORD, RunError, _REMEDY)
+        raise RunError(f"{folder} is no run: it has no {RECORD}; {REMEDY}")
+    record = read_sealed_json(folder / RECORD, RunError, REMEDY)
     if record.get("format") != FORMAT:
         raise RunError(f"{folder}: run format {record.get('format')!r}, this program reads {FORMAT}")
     for name, digest in record["files"].items():
         path = folder / name
         if not path.is_file():
-            raise RunError(f"{path} is missing; {_REMEDY}")
+            raise RunError(f"{path} is missing; {REMEDY}")
         if file_sha256(path) != digest:
-            raise RunError(f"{path} is altered: its sha256 is not the recorded one; {_REMEDY}")
+            raise RunError(f"{path} is altered: its sha256 is not the recorded one; {REMEDY}")
     dataset = Dataset.load(folder / "dataset")
     features = load_features(folder / "features") if (folder / "features").is_dir() else {}
     for modality in features.values():
         modality.require_match(dataset)
-    parent = read_sealed_json(folder / PARENT, RunError, _REMEDY) if PARENT in record["files"] else None
+    parent = read_sealed_json(folder / PARENT, RunError, REMEDY) if PARENT in record["files"] else None
     return Run(folder, load_experiment(folder / EXPERIMENT), dataset, features, record, parent)
 
 
@@ -283,23 +229,12 @@ def load_weights(model: KGEModel, tensors: Mapping[str, Tensor], source: str) ->
     expected = model.state_dict()
     if expected.keys() != tensors.keys():
         odd = sorted(expected.keys() ^ tensors.keys())[0]
-        raise RunError(f"{source}: weights and experiment do not belong together ({odd}); {_REMEDY}")
+        raise RunError(f"{source}: weights and experiment do not belong together ({odd}); {REMEDY}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
-            raise RunError(f"{source}: {name} is {list(tensor.shape)}, not {list(expected[name].shape)}; {_REMEDY}")
+            raise RunError(f"{source}: {name} is {list(tensor.shape)}, not {list(expected[name].shape)}; {REMEDY}")
         if tensor.dtype != expected[name].dtype:
-            raise RunError(f"{source}: {name} is {tensor.dtype}, not {expected[name].dtype}; {_REMEDY}")
+            raise RunError(f"{source}: {name} is {tensor.dtype}, not {expected[name].dtype}; {REMEDY}")
         if not bool(tensor.isfinite().all()):
-            raise RunError(f"{source}: {name} holds values that are not finite; {_REMEDY}")
+            raise RunError(f"{source}: {name} holds values that are not finite; {REMEDY}")
     model.load_state_dict(dict(tensors))
-
-
-def _environment(experiment: Experiment) -> dict[str, Any]:
-    return {
-        "packages": {name: version(name) for name in ("vlkge", "torch", "numpy", "safetensors", "open_clip_torch")},
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "device": experiment.training.device,
-        "seed": experiment.training.seed,
-    }

@@ -10,14 +10,16 @@ import torch
 from mkg_builder.lock import locked
 from vlkge.config import Experiment
 from vlkge.dataset import HUB_SCHEME, Dataset, load_dataset
-from vlkge.errors import ExperimentError
+from vlkge.errors import ExperimentError, FeaturesError
 from vlkge.features import load_features
 from vlkge.fusion import REGISTRY as FUSIONS
 from vlkge.model import STRUCTURAL
+from vlkge.new_run import create_run
 from vlkge.parallel import Group
 from vlkge.protocol import make_protocol
-from vlkge.run import Run, create_run, load_run
+from vlkge.run import Run, load_run
 from vlkge.scorers import REGISTRY as SCORERS
+from vlkge.scorers import QueryScorer
 from vlkge.trainer import Advance, EpochRecord, Trainer
 
 __all__ = ["Advance", "EpochRecord", "check_names", "fit", "on_device", "resolve", "start"]
@@ -39,7 +41,7 @@ def start(experiment: Experiment, out: Path | None = None, overwrite: bool = Fal
     check_names(experiment)
     if not experiment.dataset:
         raise ExperimentError("no data set: name a release folder (--dataset) or one of the Hub (--hf-dataset)")
-    _require_needs(experiment)
+    require_needs(experiment)
     dataset = load_dataset(experiment.dataset)
     resolved = resolve(experiment, dataset)
     model = resolved.model
@@ -51,8 +53,12 @@ def start(experiment: Experiment, out: Path | None = None, overwrite: bool = Fal
     return load_run(folder)
 
 
-def _require_needs(experiment: Experiment) -> None:
-    """Say what to type when an experiment's data set or features are not there."""
+def require_needs(experiment: Experiment) -> None:
+    """Say what to type when an experiment's data set or features are not there.
+
+    Raises:
+        ExperimentError: one of them is not.
+    """
     for name, place in (("data set", experiment.dataset), ("features", experiment.features)):
         if experiment.needs and place and not place.startswith(HUB_SCHEME) and not Path(place).exists():
             raise ExperimentError(f"the {name} {place} is not here; type: {' && '.join(experiment.needs)}")
@@ -64,7 +70,7 @@ def check_names(experiment: Experiment) -> None:
     Raises:
         UnknownNameError: names what exists and the nearest.
         ExperimentError: torch knows no such device, or this machine has none; a regulariser without a weight, or a
-            weight without one.
+            weight without one; what this scorer or this device passes over.
     """
     SCORERS.resolve(experiment.model.scorer)
     FUSIONS.resolve(experiment.model.fusion)
@@ -76,6 +82,18 @@ def check_names(experiment: Experiment) -> None:
             "one does nothing without the other (--regularizer, --regularizer-weight)"
         )
     _require_device(experiment)
+    _require_effect(experiment)
+
+
+def _require_effect(experiment: Experiment) -> None:
+    """Refuse what the scorer or the device could only pass over."""
+    scorer, model, training = SCORERS.resolve(experiment.model.scorer), experiment.model, experiment.training
+    if training.regularizer == "dura" and not issubclass(scorer, QueryScorer):
+        raise ExperimentError(f"training.regularizer dura needs a scorer that makes queries; {model.scorer} does not")
+    if model.imaginary == "fused" and scorer.parts == 1:
+        raise ExperimentError(f"model.imaginary is fused, and the vectors of {model.scorer} are real")
+    if training.precision == "tf32" and torch.device(training.device).type == "cpu":
+        raise ExperimentError("training.precision is tf32, which a CPU does not have; choose float32 or bfloat16")
 
 
 def _require_device(experiment: Experiment) -> None:
@@ -100,11 +118,15 @@ def resolve(experiment: Experiment, dataset: Dataset) -> Experiment:
     features = load_features(Path(experiment.features)) if experiment.features else {}
     held = sorted(features)
     for modality, least in experiment.model.coverage.items():
-        if modality in features:
-            features[modality].require_coverage(_due(dataset, features[modality].ids), least)
+        if modality not in features:
+            there = ", ".join(held) or "none"
+            raise FeaturesError(f"model.coverage asks for {modality} features; those here: {there} (--features)")
+        features[modality].require_coverage(_due(dataset, features[modality].ids), least)
     modalities = experiment.model.modalities or ["structural", *held]
     if "mentions" in experiment.model.observed and not any(dataset.texts):
         raise ExperimentError(f"model.observed asks for mentions, and no entity of {dataset.name} has a text")
+    if experiment.model.modality_dropout and len(modalities) == 1:
+        raise ExperimentError(f"model.modality_dropout does nothing: {modalities[0]} is all that an entity has")
     missing = [modality for modality in modalities if modality not in (STRUCTURAL, *held)]
     if missing:
         hint = "the features hold: " + (", ".join(held) or "none; name a features folder (--features)")
@@ -148,6 +170,10 @@ def fit(run: Run, epochs: int | None = None, progress: Advance | None = None) ->
     run.require_checkpoint()  # before anything is written
     group = Group.join()
     with locked(run.folder) if group.rank == 0 else nullcontext():
+        group.wait()  # until the lock is ours
+        run.refresh()
+        if group.rank == 0 and run.progress:
+            run.tidy()
         trainer = Trainer(run, group)
         last = epochs or run.experiment.training.epochs
         while trainer.epoch < last and not trainer.finished:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlkge import shapes
 from vlkge.candidates import CandidateSampler
@@ -17,7 +17,7 @@ from vlkge.errors import ExperimentError, RunError
 from vlkge.evaluate import Evaluator
 from vlkge.negatives import Corrupt, Draw, Negatives, NegativeSampler, TripleSet
 from vlkge.objective import Objective, Opponents, Sampler, compiled
-from vlkge.optimizer import RowAdagrad
+from vlkge.optimizer import EPSILON, SEEN_EPSILON, RowAdagrad
 from vlkge.parallel import Group
 from vlkge.protocol import KnownAnswers, all_triples, make_protocol
 from vlkge.run import Run, load_weights
@@ -79,7 +79,7 @@ class Trainer:
             load_weights(self.model, _under("model.", checkpoint), str(run.folder))
         self.model.to(self.device)
         self.model.draw_from(self.noise)
-        self.optimizer = RowAdagrad(self.model.parameters(), self.settings.learning_rate)
+        self.optimizer = make_optimizer(self.model, self.settings.learning_rate)
         if checkpoint:
             self._restore(checkpoint, run.progress)
 
@@ -123,7 +123,7 @@ class Trainer:
             progress(stage, done, steps)
         mean = float(total / count)
         if not mean < float("inf"):
-            raise RunError(f"the loss is {mean} in epoch {self.epoch}; try a smaller training.learning_rate")
+            raise RunError(f"the loss is {mean} in epoch {self.epoch}; try a smaller learning rate (--lr, --overwrite)")
         return mean
 
     def _step(self, positives: Tensor, opponents: Opponents) -> tuple[Tensor, Tensor]:
@@ -280,6 +280,14 @@ def _both_ways(triples: Tensor, relations: int) -> Tensor:
 
 def _parts(opponents: Any, mine: slice) -> Any:
     return [one.part(mine) for one in opponents] if isinstance(opponents, list) else opponents.part(mine)
+
+
+def make_optimizer(model: nn.Module, rate: float) -> RowAdagrad:
+    """Adagrad of all of a model."""
+    groups = {EPSILON: list[nn.Parameter](), SEEN_EPSILON: list[nn.Parameter]()}
+    for name, parameter in model.named_parameters():
+        groups[SEEN_EPSILON if name.startswith("observed.") else EPSILON].append(parameter)
+    return RowAdagrad([{"params": held, "eps": epsilon} for epsilon, held in groups.items() if held], rate)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

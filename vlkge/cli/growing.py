@@ -90,6 +90,8 @@ def _source(release: str | None, features: Path | None, loose: "Loose") -> "str 
     if release is None:
         if loose == Loose(kind=loose.kind):
             raise UsageError("what is to join? a newer release, or --pictures, --entities, --triples, --new")
+        if loose.kind is not None and not loose.pictures:
+            raise UsageError(f"--type {loose.kind} says what --pictures show, and there are none")
         if features is not None:
             raise UsageError("--features are a release's; what is loose is encoded as the run's own was")
         return loose

@@ -119,7 +119,7 @@ def train(
     from vlkge.config import find_experiment, load_experiment
     from vlkge.dataset import HUB_SCHEME
     from vlkge.parallel import Group
-    from vlkge.train import start
+    from vlkge.train import require_needs, start
 
     if dataset and hf_dataset:
         raise UsageError("--dataset and --hf-dataset exclude each other")
@@ -139,6 +139,7 @@ def train(
     settings = [f"{key}={json.dumps(value)}" for key, value in chosen.items() if value is not None]
     file = find_experiment(experiment) if experiment else None
     plan = load_experiment(file, [*settings, *(override or ())])
+    require_needs(plan)
     if plan.dataset and plan.features is None:
         plan = plan.model_copy(update={"features": find_features(plan.dataset)})
         if plan.features is None and plan.model.modalities is None and not quiet and Group.join().rank == 0:
@@ -191,7 +192,9 @@ def _fit(run: "Run", epochs: int | None, as_json: bool, quiet: bool) -> None:
         patience = run.experiment.training.patience
         done = f"{patience} without a better one" if progress["since_best"] >= patience else "as many as asked for"
         terminal.note(f"nothing was trained: it has {counted(before, 'epoch')}, {done}")
-    best = max((e for e in progress["history"] if e["best"]), key=lambda e: int(e["epoch"]))
+    best = max((e for e in progress["history"] if e["best"]), key=lambda e: int(e["epoch"]), default=None)
+    if best is None:
+        raise UsageError(f"no epoch of {run.folder} was validated; ask for more than {progress['epoch']} (--epochs)")
     if as_json:
         terminal.show_json({"run": str(run.folder), "epochs": progress["epoch"], "best": best})
         return
