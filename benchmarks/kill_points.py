@@ -134,6 +134,8 @@ class Bench:
         if stopped:
             os.kill(os.getpid(), signal.SIGSTOP)
         sys.argv = ["mkgb", "build", str(self.folder / "killed.yaml"), "--workspace", str(self.workspace), "--quiet"]
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # what comes when the command has just ended is none of its business
         code: object = 1
         try:
             cli.main()

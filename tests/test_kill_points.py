@@ -19,5 +19,5 @@ def test_a_build_that_is_killed_or_stopped_ends_as_an_undisturbed_one() -> None:
                           timeout=250, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     rounds = re.findall(r"(\d+) of (\d+) (?:as|rounds|stopped)", done.stdout)
-    assert (len(rounds), [good for good, tried in rounds if good != tried]) == (3, [])
+    assert (len(rounds), [good for good, tried in rounds if good != tried]) == (3, []), done.stdout
     assert re.search("of 1 rounds: 1 times .*; 1 times .*; 1 times", done.stdout)
