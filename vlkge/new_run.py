@@ -50,6 +50,7 @@ def create_run(
     Raises:
         UsageError: the folder exists, or is something else than a run.
         FeaturesError: the features are damaged or of another data set.
+        LockedError: another process trains the run that is there.
     """
     with taking(folder, overwrite), whole_folder(folder, overwrite) as new:
         (new / "dataset").mkdir()
