@@ -119,7 +119,7 @@ class SnapshotContext(SourceContext):
         if not request.key or answer.status == 401:
             return answer
         _require_no_secret(answer, request.url)
-        if self.pictures is not None and request.accept == "image/" and self.is_whole_picture(answer):
+        if self.pictures is not None and request.accept == "image/" and answer.ok and looks_whole(answer.body):
             self._decode(self.pictures, answer)
         self._snapshot.put(answer)
         self._in_a_row.clear()
@@ -135,6 +135,8 @@ class SnapshotContext(SourceContext):
         """
         try:
             pictures.ask(answer.body)
+            if _remark(answer.key) in self._snapshot:  # of bytes that were here before
+                self._snapshot.forget(_remark(answer.key))
         except PictureKilledError as error:
             raise UpstreamError(f"{answer.key}: {error}") from None
         except PictureError as error:
@@ -168,14 +170,15 @@ class SnapshotContext(SourceContext):
             yield from map(self.get, requests)
             return
         pool = ThreadPoolExecutor(max_workers=WORKERS)
-        waiting: deque[Future[Answer] | Answer] = deque()
+        waiting: deque[tuple[str, Future[Answer] | Answer]] = deque()
         try:
             for request in requests:
                 if len(waiting) == AHEAD:
-                    yield _result(waiting.popleft())
-                waiting.append(self._kept(request) or pool.submit(self.get, request))
+                    yield _result(waiting.popleft()[1])
+                asked = next((answer for key, answer in waiting if key and key == request.key), None)
+                waiting.append((request.key, asked or self._kept(request) or pool.submit(self.get, request)))
             while waiting:
-                yield _result(waiting.popleft())
+                yield _result(waiting.popleft()[1])
         except GeneratorExit:
             raise
         except BaseException:

@@ -249,7 +249,8 @@ def from_timestamp(text: str, precision: int) -> str | None:
 def bounds(edtf: str, circa_years: int = 5) -> tuple[int, int] | None:
     """The first and the last year in which the date may lie, both included; None when an end is open.
 
-    A circa or a doubt widens its end of an interval by `circa_years`. A text that is not EDTF is None too.
+    A circa or a doubt widens its end of an interval by `circa_years`, but for a circa about a day or a month. A text
+    that is not EDTF is None too.
     """
     known = reach(edtf, circa_years)
     return (int(known[0]), int(known[1])) if known and math.isfinite(known[1] - known[0]) else None
@@ -290,7 +291,7 @@ def _span(point: str, circa_years: int) -> tuple[int, int] | None:
     match = _POINT.fullmatch(point)
     if not match or match[1] == "-0000":
         return None
-    wide = circa_years if match[6] else 0
+    wide = circa_years if match[6] and not (match[2] and match[6] == "~") else 0  # about a day is no other year
     if match[1]:
         year, month, day = int(match[1]), int(match[2] or 1), int(match[3] or 1)
         leap = calendar.isleap(year)

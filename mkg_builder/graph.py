@@ -42,14 +42,18 @@ class Entity:
     aliases: tuple[str, ...] = ()
 
     def merged(self, other: "Entity") -> "Entity":
-        """Both accounts of one entity: the first wins where they differ, the second fills what is absent."""
+        """Both accounts of one entity: the first wins where they differ, the second fills what is absent.
+
+        What the second calls it otherwise than by capital letters is an alias.
+        """
+        called = {other.label} if other.label.casefold() != self.label.casefold() else set()
         return replace(
             self,
             text=self.text if self.text is not None else other.text,
             image=self.image if self.image is not None else other.image,
             same_as=tuple(sorted({*self.same_as, *other.same_as})),
             sources=tuple(sorted({*self.sources, *other.sources})),
-            aliases=tuple(sorted({*self.aliases, *other.aliases} - {self.label})),
+            aliases=tuple(sorted({*self.aliases, *other.aliases, *called} - {self.label})),
         )
 
 

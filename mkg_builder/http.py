@@ -230,7 +230,8 @@ class Client:
                 budget.left -= self._clock.now() - start
             if call.form is not None and "Retry-After" not in reply.headers:
                 require_time(shown, reply.status, reply.body)  # a 429 may mean this alone, and no wait
-            if reply.status in PASSING or reply.status >= 500:
+            banned = reply.status in REFUSING and "Retry-After" in reply.headers
+            if banned or reply.status in PASSING or reply.status >= 500:
                 self._hear_out(shown, reply)  # before another request takes this one's place
             return reply
 

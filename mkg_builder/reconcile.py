@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -136,8 +137,9 @@ def _countries_stated(facts: Facts) -> dict[str, str]:
 def resolve_conflicts(facts: Facts, recipe: Recipe) -> Facts:
     """Where sources differ on what can be only one thing, the recipe's preferred source is right; each loss is listed.
 
-    Dates agree when both may name the same year. Of those that agree with the preferred source's the one that allows
-    the fewest years stands, the preferred source's if several do; what agrees with that is a duplicate.
+    Where that source says several things itself, the one is taken that most other sources agree with, then the one that
+    allows the fewest years, then the most exact. Dates agree when both may name the same year. Of those that agree with
+    the one taken the one that allows the fewest years stands; what agrees with that is a duplicate.
     """
     functional = [name for name, relation in recipe.relations.items() if relation.functional]
     functional += [name for name, rule in recipe.cleaning.bins.items() if rule.into in functional]
@@ -148,11 +150,14 @@ def resolve_conflicts(facts: Facts, recipe: Recipe) -> Facts:
     places = places[sorted_by(some.head, some.relation, rank[some.source], some.source, some.tail)]
     doomed, agreeing, against = np.zeros(len(triples), bool), np.zeros(len(triples), bool), {}
     for about, together in groupby(places.tolist(), lambda place: (triples.head[place], triples.relation[place])):
-        said = [(triples.ids[triples.tail[place]], place) for place in together]
+        said = [
+            _Said(triples.ids[triples.tail[place]], place, triples.source[place], rank[triples.source[place]])
+            for place in together
+        ]
         if len(said) == 1:
             continue
-        stands, first = _standing(said, recipe.cleaning.circa_years)
-        for tail, place in said:
+        stands, first, *_ = _standing(said, recipe.cleaning.circa_years)
+        for tail, place, *_ in said:
             agreeing[place] = tail != stands and _agree(tail, stands, recipe.cleaning.circa_years)
             doomed[place] = tail != stands and not agreeing[place]
         key = (triples.ids[about[0]], triples.relations[about[1]])
@@ -161,10 +166,27 @@ def resolve_conflicts(facts: Facts, recipe: Recipe) -> Facts:
     return resolved.taking(agreeing[~doomed], "duplicate")
 
 
-def _standing(said: Sequence[tuple[str, int]], circa: int) -> tuple[str, int]:
-    """Of tails, the most trusted first, the first of the narrowest that agree with the first of all."""
-    tails = [one for one in said if one[0] == said[0][0] or _agree(one[0], said[0][0], circa)]
-    return min(tails, key=lambda one: _width(one[0], circa))
+class _Said(NamedTuple):
+    """A tail, the place of its triple, its source, and how little that is trusted."""
+
+    tail: str
+    place: int
+    source: int
+    rank: int
+
+
+def _standing(said: Sequence[_Said], circa: int) -> _Said:
+    """Of what is said, the most trusted first, what stands."""
+
+    def alike(one: _Said, other: _Said) -> bool:
+        return one.tail == other.tail or _agree(one.tail, other.tail, circa)
+
+    def worth(one: _Said) -> tuple[int, float, int]:
+        backing = {other.source for other in said if other.source != one.source and alike(one, other)}
+        return -len(backing), _width(one.tail, circa), -one.tail.count("-")
+
+    taken = min((one for one in said if one.rank == said[0].rank), key=worth)
+    return min((taken, *(one for one in said if alike(one, taken))), key=lambda one: _width(one.tail, circa))
 
 
 def _width(tail: str, circa: int) -> float:

@@ -189,13 +189,26 @@ def _has_end(accept: str, body: bytes) -> bool:
 
 
 def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
-    """Seconds to wait by the Retry-After header; None when there is none that makes sense."""
+    """Seconds to wait by the Retry-After header; None when there is none that makes sense.
+
+    A moment is told by the host's own clock, where it says what that shows: ours may be fast.
+    """
     value = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]+", value):
         return float(value)
+    until = _moment(value)
+    if until is None:
+        return None
+    now = _moment(headers.get("Date", ""))
+    return max(until - (clock.wall() if now is None else now), 0.0)
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since 1970 of a date as HTTP writes it."""
     try:
-        when = parsedate_to_datetime(value)
-        when = when.replace(tzinfo=when.tzinfo or UTC)  # without a zone, as in asctime's form, it is UTC too
-        return max(when.timestamp() - clock.wall(), 0.0)
+        when = parsedate_to_datetime(text)
+        return when.replace(
+            tzinfo=when.tzinfo or UTC
+        ).timestamp()  # without a zone, as in asctime's form, it is UTC too
     except (TypeError, ValueError, OverflowError):
         return None

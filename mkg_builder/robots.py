@@ -1,5 +1,6 @@
 """robots.txt by RFC 9309: which addresses a host forbids us, and how slowly it wants to be asked."""
 
+import re
 import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -13,6 +14,9 @@ PRODUCT = "mkgb-bot"
 
 MOST_BYTES = 500 * 1024
 """What is read of a robots.txt; RFC 9309 asks for no less."""
+
+_VERSION = re.compile(r"(?im)^([ \t]*user-agent[ \t]*:[ \t]*[a-z_-]+)/.*$")
+"""Whoever copies our name from a log copies its version, which is no part of it (RFC 9309, 2.2.1)."""
 
 LASTS = 24 * 3600.0
 
@@ -43,6 +47,6 @@ class Robots:
             known = self._rules.get(origin)
             if known is None or self._clock.now() - known[0] > LASTS:
                 body = self._fetch(f"{origin}/robots.txt") or b""
-                text = body[:MOST_BYTES].decode("utf-8-sig", "replace")
+                text = _VERSION.sub(r"\1", body[:MOST_BYTES].decode("utf-8-sig", "replace"))
                 known = self._rules[origin] = (self._clock.now(), Protego.parse(text))
             return known[1]

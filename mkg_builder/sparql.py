@@ -6,6 +6,7 @@ from typing import Any
 
 from SPARQLWrapper import JSON, POST, SPARQLWrapper
 
+from mkg_builder.connections import PassingError
 from mkg_builder.errors import TooExpensiveError, UpstreamError, UsageError
 from mkg_builder.strict import parse_json
 
@@ -54,14 +55,20 @@ def require_results(url: str, status: int, body: bytes) -> None:
 
     Raises:
         TooExpensiveError: the endpoint ran out of time after its status 200 and broke the result off.
+        PassingError: what it answers is neither a result nor a page.
         UpstreamError: it does not take the query.
     """
     if status != 200:
         reason = " ".join(body[:200].decode("utf-8", "replace").split())
         raise UpstreamError(f"{url}: HTTP {status} for a query: {reason}")
-    if not body.lstrip().startswith(b"{"):
+    start = body.lstrip()[:1]
+    if start == b"<":  # a page, told of as one later
         return
     try:
-        parse_json(body)
+        result = parse_json(body)
     except ValueError:
+        if start != b"{":
+            raise PassingError("an answer that is no result of a query") from None
         raise TooExpensiveError(f"{url}: the endpoint broke its answer off; ask for less at a time") from None
+    if not isinstance(result, dict) or not result.keys() & {"results", "boolean"}:
+        raise PassingError("an answer that is no result of a query")

@@ -132,15 +132,19 @@ class Throttle:
                     self._note("-", host, gates)
 
     def pause(self, url: str, seconds: float) -> None:
-        """Ask nothing of this host for so long, from no thread and, where there is a memory, from no later run."""
-        host, seconds = urlsplit(url).netloc.lower(), min(seconds, LONGEST_PAUSE)
+        """Ask nothing of this host for so long, from no thread and, where there is a memory, from no later run.
+
+        The hosts that one limit is for are one service, and are left alone together.
+        """
+        seconds = min(seconds, LONGEST_PAUSE)
         with self._lock:
             now = self._clock.now()
-            if now + seconds <= self._paused.get(host, now):  # it asked for longer before
-                return
-            self._paused[host] = now + seconds
-            if self._memory is not None:
-                self._memory.note_pause(host, seconds)
+            for name in _services(urlsplit(url).netloc.lower(), self._gates_of(url)):
+                if now + seconds <= self._paused.get(name, now):  # it asked for longer before
+                    continue
+                self._paused[name] = now + seconds
+                if self._memory is not None:
+                    self._memory.note_pause(name, seconds)
 
     def slow_down(self, url: str, seconds: float) -> None:
         """Leave at least so many seconds between two requests to this host (its Crawl-delay), from run to run.
@@ -174,7 +178,8 @@ class Throttle:
         while True:
             with self._lock:
                 now = self._clock.now()
-                pause = max(self._paused.get(host, now), self._opening if gates else now) - now
+                paused = max(self._paused.get(name, now) for name in _services(host, gates))
+                pause = max(paused, self._opening if gates else now) - now
                 if round(pause, 3) > MAX_WAIT:
                     left = f"asked us to stay away for {pause:,.0f} s more"
                     raise HostClosedError(f"{host} {left}; run the same command again after that")
@@ -196,6 +201,12 @@ class Throttle:
         delay = self._delays.get(host, 0.0)
         if delay and self._clock.now() + delay > self._paused.get(host, -math.inf):  # else it asked for longer
             self._memory.note_pause(host, delay)
+
+
+def _services(host: str, gates: Iterable[_Gate]) -> list[str]:
+    """What a host asks a pause for: itself, and the hosts of its domain that share a limit (`uploads*.example.org`)."""
+    shared = (gate.name for gate in gates if "/" not in gate.name and "*" in gate.name)
+    return [host, *(name for name in shared if "*" not in "".join(name.split(".")[-2:]))]
 
 
 def _matches(pattern: str, host: str, path: str) -> bool:

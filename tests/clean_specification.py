@@ -136,7 +136,10 @@ def countries(world: World, rules: CleaningRecipe) -> None:
 
 
 def conflicts(world: World, recipe: Recipe) -> None:
-    """Of a relation with one tail, the word of the most trusted source stands, or the narrowest date that agrees."""
+    """Of a relation with one tail, the word of the most trusted source stands, or the narrowest date that agrees.
+
+    If that source has several, the one that most others bear out, else that leaves the fewest years, else the longest.
+    """
     rules, relations = recipe.cleaning, recipe.relations
     functional = {name for name, relation in relations.items() if relation.functional}
     functional |= {name for name, rule in rules.bins.items() if relations[rule.into].functional}
@@ -145,14 +148,25 @@ def conflicts(world: World, recipe: Recipe) -> None:
         place = rules.prefer.index(triple.source) if triple.source in rules.prefer else len(rules.prefer)
         return place, triple.source, triple.tail
 
-    said: dict[tuple[str, str], list[str]] = defaultdict(list)
+    said: dict[tuple[str, str], list[Triple]] = defaultdict(list)
     for triple in sorted(world.triples, key=trust):
         if triple.relation in functional:
-            said[triple.head, triple.relation].append(triple.tail)
+            said[triple.head, triple.relation].append(triple)
     stands: dict[tuple[str, str], str] = {}
-    for about, (first, *others) in said.items():
+    for about, words in said.items():
+        borne_out = {
+            word: len({
+                other.source for other in words if other.source != word.source
+                and (other.tail == word.tail or same_year(other.tail, word.tail, rules.circa_years))
+            }) for word in words
+        }  # fmt: skip
+        most_trusted = [word for word in words if trust(word)[0] == trust(words[0])[0]]
+        first = sorted(
+            most_trusted,
+            key=lambda word: (-borne_out[word], width(word.tail, rules.circa_years), -word.tail.count("-")),
+        )[0].tail
         stands[about], narrowest = first, width(first, rules.circa_years)
-        for tail in others:
+        for tail in [word.tail for word in words]:
             if same_year(tail, first, rules.circa_years) and width(tail, rules.circa_years) < narrowest:
                 stands[about], narrowest = tail, width(tail, rules.circa_years)
 

@@ -157,3 +157,13 @@ def test_a_manifest_that_lacks_what_every_one_has(release: Path, lost: str) -> N
         (release / "manifest.json").write_text(json.dumps({**rest, **fault}))
         with pytest.raises(schema.ReleaseError, match=f"manifest.json: no ('{lost}'|bytes and sha256)"):
             check_release(release)
+
+
+def test_a_picture_that_is_another(release: Path) -> None:
+    changed = rows(release, "artworks", "full")
+    pictured = [row for row in changed if row["image"] is not None]
+    pictured[0]["image"] = pictured[1]["image"]
+    rewrite(release, "artworks", "full", changed)
+    findings = check_release(release)
+    assert [(f.level, f.check) for f in findings if f.level == "error"] == [("error", "pictures")]
+    assert f"{pictured[0]['id']}: its picture is not the one of its image_sha256" in [f.message for f in findings]

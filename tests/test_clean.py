@@ -92,5 +92,5 @@ def test_accounts_of_one_entity_complete_each_other() -> None:
     first = Entity("artist:x", "artist", "X", same_as=("a:1",), sources=("s",))
     second = Entity("artist:x", "artist", "Other", text="text", same_as=("b:2",), sources=("t",))
     assert merge_entities([first, second])["artist:x"] == Entity(
-        "artist:x", "artist", "X", text="text", same_as=("a:1", "b:2"), sources=("s", "t")
+        "artist:x", "artist", "X", text="text", same_as=("a:1", "b:2"), sources=("s", "t"), aliases=("Other",)
     )

@@ -13,10 +13,12 @@ from mkg_builder import http
 from mkg_builder.context import AHEAD, CONSECUTIVE_FAILURES, SnapshotContext
 from mkg_builder.errors import HostClosedError, TooExpensiveError, UpstreamError
 from mkg_builder.http import Client, Patience
+from mkg_builder.picture_pool import PicturePool
 from mkg_builder.snapshot import Snapshot
 from mkg_builder.source import Answer, Request
 from tests.faultd import ok, serving, silence
 from tests.site import Site, answer
+from tests.tiny_recipe import jpeg
 
 BASE = "http://127.0.0.1:1"
 
@@ -251,3 +253,20 @@ def test_an_endpoint_has_no_trailing_slash_and_a_leftover_is_noted_once(snapshot
     asking.leftover("odd")
     assert asking.endpoint("site") == BASE
     assert asking.observations.leftovers == {"s": {"odd"}}
+
+
+def test_one_key_twice_is_asked_once(snapshot: Snapshot) -> None:
+    site = Site({"/1": answer(b"x")})
+    assert [a.body for a in context(snapshot, site).get_all([request(1)] * 5)] == [b"x"] * 5
+    assert site.asked.count("/1") == 1
+
+
+def test_that_a_picture_did_not_decode_is_not_said_of_another(snapshot: Snapshot) -> None:
+    broken = jpeg(1)[:300] + jpeg(1)[-2:]
+    with PicturePool(1) as pool:
+        for body, whole in ((broken, False), (jpeg(2), True)):
+            asking = context(snapshot, Site({"/1": answer(body, Content_Type="image/jpeg")}))
+            asking.pictures = pool
+            got = asking.get(Request("site:/1", f"{BASE}/1", accept="image/"))
+            assert asking.is_whole_picture(got) is whole
+            snapshot.forget("site:/1")

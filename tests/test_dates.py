@@ -269,3 +269,12 @@ def test_a_hostile_text_takes_no_time(text: str) -> None:
         parse_date(text), bounds(text), from_aspnet(text), from_timestamp(text, 11)
         spent.append(time.process_time() - start)
     assert min(spent) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("edtf", "years"),
+    [("2001-12-29~", (2001, 2001)), ("1945-04~", (1945, 1945)), ("1945~", (1940, 1950)), ("1945-04?", (1940, 1950)),
+     ("1945-04%", (1940, 1950))],
+)  # fmt: skip
+def test_about_a_day_is_no_other_year(edtf: str, years: tuple[int, int]) -> None:
+    assert bounds(edtf) == years

@@ -278,3 +278,21 @@ def test_a_secret_is_in_no_file_and_not_on_the_terminal(tmp_path: Path, caplog: 
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) >= 7
     assert leaks(told.err + told.out + "".join(path.read_text() for path in files)) == []
+
+
+def test_a_moment_to_wait_for_is_told_by_the_hosts_clock() -> None:
+    clock = VirtualClock(0)
+    later = answer(b"", 429, Retry_After=in_seconds(-180), Date=in_seconds(-300))  # ours is five minutes fast
+    assert live(Site({"/a": [later, answer(b"{}")]}), clock).ask(Request("k", f"{LIVE}/a")).ok
+    assert 120 <= clock.now() <= 121
+
+
+def test_a_ban_for_some_time_is_heard_and_remembered(tmp_path: Path) -> None:
+    clock = VirtualClock(0)
+    site = Site({"/a": answer(b"", 403, Retry_After="86400")})
+    for _ in range(2):
+        client = Client("me@example.org", ["www.example.org"], {"*": Limit(per_second=9)}, HASTE, site, clock=clock,
+                        memory=tmp_path / "asked.log")  # fmt: skip
+        with pytest.raises(HostClosedError):
+            client.ask(Request("k", f"{LIVE}/a"))
+    assert site.asked.count("/a") == 1

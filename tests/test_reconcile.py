@@ -232,3 +232,24 @@ def test_a_decision_against_holds_also_for_what_alignment_has_renamed() -> None:
     rules = CleaningRecipe(merge_by=["wikidata"])
     outcome = merge_aliases(facts(a=joined, b=other), rules, [("artist:b", "artist:x")])
     assert outcome.entities.keys() == {"artist:a", "artist:b"}
+
+
+@pytest.mark.parametrize(
+    ("wikidata", "wikiart", "stands"),
+    [
+        (("1773", "1774-08-31"), ("1774",), ["1774-08-31"]),  # the one that another source bears out
+        (("1924", "1925"), ("1925",), ["1925"]),
+        (("1876", "1911-07-25"), (), ["1911-07-25"]),  # else the most exact
+        (("18XX", "1911"), (), ["1911"]),  # before it the narrowest
+        (("1773",), ("1774-08-31",), ["1773"]),  # the preferred source against any other
+    ],
+)
+def test_of_several_values_of_the_preferred_source_the_best_borne_out_stands(
+    wikidata: tuple[str, ...], wikiart: tuple[str, ...], stands: list[str]
+) -> None:
+    stated = [
+        ("artist:a", "r", f"date:{year}", source)
+        for source, years in (("wikidata", wikidata), ("wikiart", wikiart))
+        for year in years
+    ]
+    assert sorted({tail.partition(":")[2] for *_, tail in left(resolved(*stated))}) == stands

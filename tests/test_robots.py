@@ -175,3 +175,9 @@ def test_a_host_that_is_slow_with_its_robots_txt_holds_up_no_other() -> None:
     assert waiting.is_alive()
     slow.set()
     waiting.join()
+
+
+def test_who_names_us_with_our_version_means_us() -> None:
+    rules = b"User-agent: mkgb-bot/1.0 (+x)\nDisallow: /\n\nUser-agent: Other/2\nDisallow: /b\n"
+    robots = Robots(lambda _: rules, Clock())
+    assert not robots.allows("https://a.example/x")

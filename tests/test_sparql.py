@@ -133,3 +133,9 @@ def test_a_query_follows_a_redirect_only_whole_and_only_to_an_allowed_host() -> 
 def test_only_questions_are_asked(query: str) -> None:
     with pytest.raises(UsageError, match="only SELECT and ASK"):
         ask(good(), query=query)
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b'{"head": {"vars": ["item"]}}'])
+def test_what_is_no_result_is_asked_again(body: bytes) -> None:
+    got, asked = ask(ok(body, Content_Type=RESULTS), good())
+    assert (got.body, len(asked)) == (RESULT, 2)

@@ -300,3 +300,13 @@ def test_a_live_host_without_a_limit_is_asked_once_a_second_and_slower_when_it_a
             with throttle.turn(URL):
                 pass
         assert clock.time - before >= expected
+
+
+def test_the_hosts_that_share_a_limit_are_left_alone_together() -> None:
+    clock = VirtualClock()
+    throttle = Throttle({"uploads*.example.org": Limit(per_second=9), "www.example.org": Limit(per_second=9)}, clock)
+    throttle.pause("https://uploads1.example.org/a", 300)
+    with throttle.turn("https://www.example.org/"):
+        assert clock.now() < 1001
+    with throttle.turn("https://uploads2.example.org/b"):
+        assert clock.now() >= 1300

@@ -99,6 +99,15 @@ def test_a_size_that_could_not_be_had_now_is_not_replaced_by_another(tmp_path: P
     assert pictures == {"caf%C3%A9(1).jpg!Large.jpg"}
 
 
+def test_a_picture_of_a_host_that_may_not_be_asked_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    transport = site(image="https://uploads1.elsewhere.example/a.jpg")
+    things, reading = read_all(tmp_path, transport)
+    assert next(t for t in things if isinstance(t, Entity) and t.type == "artwork").image is None
+    told = "1 picture left out, of hosts that the source may not ask: uploads1.elsewhere.example"
+    assert told in reading.observations.notes
+    assert not [path for path in transport.asked if "a.jpg" in path]
+
+
 def test_a_work_that_is_listed_twice_is_asked_for_once(tmp_path: Path) -> None:
     transport = site()
     transport.answers[listing("vincent-van-gogh")] = answer(json.dumps([ITEM, ITEM]).encode(), **JSON)
@@ -127,7 +136,10 @@ def test_a_work_without_a_record_is_kept_from_its_artists_list(tmp_path: Path) -
     ("path", "fault"),
     [(ALPHABET, answer(b"", 404)),
      (listing("vincent-van-gogh"), answer(b"", 404)),
-     ("/en/App/Painting/ImageJson/207190", answer(b"", 302, Location="/maintenance.html"))],
+     ("/en/App/Painting/ImageJson/207190", answer(b"", 302, Location="/maintenance.html")),
+     (ALPHABET, answer(b"[]", **JSON)), (ALPHABET, answer(b'{"Message": "The service is being updated."}', **JSON)),
+     (listing("vincent-van-gogh"), answer(b'{"Message": "An error has occurred."}', **JSON)),
+     ("/en/App/Painting/ImageJson/207190", answer(b'{"Message": "An error has occurred."}', **JSON))],
 )  # fmt: skip
 def test_a_fault_that_passes_is_told_and_asked_again(tmp_path: Path, path: str, fault: object) -> None:
     transport, snapshot = site(), Snapshot(tmp_path)

@@ -141,6 +141,18 @@ def test_a_page_too_deep_to_be_parsed_in_time_is_none() -> None:
 
 
 @pytest.mark.parametrize(
+    "more",
+    ["<svg>" + '<path d="M0 0"/>' * 600 + "</svg>", "<script>" + "for(i=0;i<n;i++)" * 600 + "</script>",
+     "<!--" + "<div>" * 600 + "-->", "<style>" + "a<b" * 600 + "</style>"],
+    ids=["svg", "script", "comment", "style"],
+)  # fmt: skip
+def test_what_opens_no_tag_makes_no_page_deep(more: str) -> None:
+    assert read_artist_page(ARTIST.replace("<article>", more + "<article>").encode()) == read_artist_page(
+        ARTIST.encode()
+    )
+
+
+@pytest.mark.parametrize(
     ("href", "expected"),
     [("/en/th%C3%A9odore-g%C3%A9ricault", ("th\u00e9odore-g\u00e9ricault",)), ("/en/a/b?json=2#x", ("a", "b")),
      ("https://www.wikiart.org/en/a", ("a",)), ("https://en.wikipedia.org/en/a", ()), ("/ru/a", ()), ("", ()),

@@ -48,6 +48,7 @@ def fetch(world: dict, folder: Path, options: WikiArtOptions) -> list[str]:
     client = Client(None, ["127.0.0.1:*"], {})
     with snapshot.writing():
         context = SnapshotContext("wikiart", folder, snapshot, {"wikiart": world["wikiart"]}, client=client)
+        context.hosts = ["127.0.0.1:*"]
         WikiArt(options).fetch(context)
     return context.failures
 

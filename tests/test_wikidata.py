@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from requests.adapters import BaseAdapter
+from typing_extensions import override
 
 from mkg_builder.context import SnapshotContext
 from mkg_builder.errors import DataError, TooExpensiveError
 from mkg_builder.graph import Dropped, Entity, Literal, Statement, Triple
 from mkg_builder.http import Client
 from mkg_builder.snapshot import Snapshot
-from mkg_builder.source import Answer
+from mkg_builder.source import Answer, Request
 from mkg_builder.sources.wikidata import Wikidata, WikidataOptions
 from mkg_builder.sources.wikidata_batches import Batches
 from mkg_builder.sources.wikidata_queries import FIRST_SIGNS, any_labels, countries, crosswalk, facts, labels
@@ -844,3 +845,26 @@ def test_the_whole_walk_over_http(
     assert (online.failures, len(snapshot)) == ([], answers)  # each halving makes two of one
     offline = SnapshotContext("wikidata", Path(), snapshot, {"wdqs": world["sparql"]})
     assert list(source(artworks=True).read(offline)) == told
+
+
+class Failing(QueryService):
+    """Does not answer one question about one thing."""
+
+    @override
+    def get(self, request: Request) -> Answer:
+        if "P569" in request.query and "wd:Q3 " in request.query:
+            self.fail("no answer")
+            return Answer(request.key, 0, b"", "")
+        return super().get(request)
+
+
+def test_after_a_batch_without_an_answer_the_next_run_asks_only_what_is_missing(tmp_path: Path) -> None:
+    whole, snapshot = Snapshot(tmp_path / "whole"), Snapshot(tmp_path / "broken")
+    with whole.writing():
+        source(batch=2).fetch(straight := QueryService(whole, many(6)))
+    with snapshot.writing():
+        source(batch=2).fetch(broken := Failing(snapshot, many(6)))
+        assert broken.failures == ["no answer"]
+        source(batch=2).fetch(resumed := QueryService(snapshot, many(6)))
+    assert sorted([*broken.asked, *resumed.asked]) == sorted(straight.asked)
+    assert {*snapshot} == {*whole}

@@ -50,7 +50,9 @@ def site(**work: object) -> Site:
 
 def context(snapshot: Snapshot, transport: Site | None, limit: int | None = None) -> SnapshotContext:
     client = Client(None, ["127.0.0.1:1"], {}, Patience(attempts=2), transport) if transport else None
-    return SnapshotContext("wikiart", Path(), snapshot, {"wikiart": BASE}, limit, client)
+    made = SnapshotContext("wikiart", Path(), snapshot, {"wikiart": BASE}, limit, client)
+    made.hosts = ["127.0.0.1:1"]
+    return made
 
 
 def read_all(tmp_path: Path, transport: Site, **options: Any) -> tuple[list[Statement], SnapshotContext]:

@@ -201,7 +201,9 @@ class Official(Source):
 
     @override
     def vectors(self, context: SourceContext, entities: Collection[str]) -> Iterator[Vectors]:
-        published = {entity.partition(":")[2]: entity for entity in entities}
+        kinds = {kind for ends in self.options.relations.values() for kind in (ends.head, ends.tail)}
+        named = (entity.partition(":") for entity in entities)
+        published = {name: f"{kind}:{name}" for kind, _, name in named if kind in kinds}
         for modality, feature in self.options.features.items():
             for names, values in read_vectors(self._kept(context, feature.file), feature.file):
                 # a name that the triples do not have is no entity; zeros stand for what could not be encoded

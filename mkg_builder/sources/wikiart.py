@@ -6,11 +6,13 @@ by them.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from typing_extensions import override
 
+from mkg_builder.addresses import is_fetchable
 from mkg_builder.errors import UnknownNameError
 from mkg_builder.graph import Dropped, Statement, Triple
 from mkg_builder.recipe import Limit
@@ -96,7 +98,7 @@ class WikiArt(Source):
         with_works: dict[str, str] = {}
         for batch in site.oeuvres(context, self.options.chosen(known)):
             if self.options.artist_pages:
-                exhaust(context.get_all([site.artist_page_request(context, artist) for artist, _ in batch]))
+                site.exhaust(context.get_all([site.artist_page_request(context, artist) for artist, _ in batch]))
             entries = [(artist, item) for artist, items in batch for item in items]
             details = context.get_all([site.detail_request(context, item["contentId"]) for _, item in entries])
             records = [site.record(context, detail) or item for detail, (_, item) in zip(details, entries, strict=True)]
@@ -109,20 +111,23 @@ class WikiArt(Source):
     def _fetch_works(self, context: SourceContext, paths: Sequence[str | None]) -> None:
         own = [path for path in paths if path is not None]
         if self.options.painting_pages:
-            exhaust(context.get_all([site.painting_page_request(context, path) for path in own]))
+            site.exhaust(context.get_all([site.painting_page_request(context, path) for path in own]))
         if self.options.related_artworks:
-            exhaust(context.get_all([site.related_request(context, path) for path in own]))
+            site.exhaust(context.get_all([site.related_request(context, path) for path in own]))
 
     def _fetch_pictures(self, context: SourceContext, records: Sequence[Record]) -> None:
         """Ask for every picture in its first size, then for those that are missing or damaged in the next.
 
         A size that could not be had now is no reason to take another: the next run asks for it again.
         """
-        wanted = [image for record in records if (image := site.image_address(record)) is not None]
+        images = (image for record in records if (image := site.image_address(record)) is not None)
+        wanted = [image for image in images if is_fetchable(image, context.hosts)]
         for size in self.options.image_sizes:
             answers = context.get_all([site.image_request(image, size) for image in wanted])
-            told = [(image, answer) for image, answer in zip(wanted, answers, strict=True) if answer.status]
-            wanted = [image for image, answer in told if not context.is_whole_picture(answer)]
+            wanted = [  # one picture in memory at a time
+                image for image, answer in zip(wanted, answers, strict=True)
+                if answer.status and not context.is_whole_picture(answer)
+            ]  # fmt: skip
 
     @override
     def read(self, context: SourceContext) -> Iterator[Statement]:
@@ -145,6 +150,7 @@ class _Reading:
         self._works: dict[int, str] = {}  # contentId -> id
         self._paths: dict[str, str | None] = {}  # id -> where the work's answers are
         self._short: list[str] = []
+        self._foreign: Counter[str] = Counter()
 
     def statements(self) -> Iterator[Statement]:
         for batch in site.oeuvres(self._context, self._options.chosen(self._listed)):
@@ -169,6 +175,11 @@ class _Reading:
             self._context.note(
                 f"{counted(len(self._short), 'list')} of fewer works than the artist's page says: {some}"
             )
+
+        if self._foreign:
+            hosts = ", ".join(sorted(self._foreign)[:5])
+            pictures = counted(self._foreign.total(), "picture")
+            self._context.note(f"{pictures} left out, of hosts that the source may not ask: {hosts}")
 
     def _spam_in(self, artist: str) -> str:
         found = self._spam.search(artist_label(artist, self._listed[artist])) if self._spam else None
@@ -251,7 +262,11 @@ class _Reading:
         address = site.image_address(record)
         if address is None:
             return None
-        requests = (site.image_request(address, size) for size in self._options.image_sizes)
+        requests = [site.image_request(address, size) for size in self._options.image_sizes]
+        kept = any(self._context.has(request.key) for request in requests)
+        if not kept and not is_fetchable(address, self._context.hosts):
+            self._foreign[address.split("/")[2]] += 1
+            return None
         whole = self._context.is_whole_picture
         return next((request.key for request in requests if whole(self._context.get(request))), None)
 
@@ -290,9 +305,3 @@ class _Reading:
                 f"a search found the ids of {found}; "
                 f"unknown stay: {counted(unknown, 'related artist')}"
             )
-
-
-def exhaust(answers: Iterator[Answer]) -> None:
-    """Wait for every answer; the snapshot keeps them."""
-    for _ in answers:
-        pass

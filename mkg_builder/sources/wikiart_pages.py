@@ -20,6 +20,11 @@ _WORKS = re.compile(r"View all ([0-9]{1,7}) artworks?")
 MAX_BYTES = 5 * 2**20
 MAX_DEPTH = 500
 _TAG = re.compile(rb"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
+_NO_TAGS = re.compile(
+    rb"<script\b.*?</script|<style\b.*?</style|<!--.*?-->|<[a-zA-Z][^<>]*/>", re.DOTALL | re.IGNORECASE
+)
+"""Where no tag is opened that lies in another: what is read as text, and what is closed at once."""
+
 _CLOSE_BY_THEMSELVES = frozenset(
     b"area base br col dd dt embed hr img input li link meta option p param source tbody td th tr track wbr".split()
 )
@@ -91,7 +96,7 @@ def _depth(body: bytes) -> int:
     """How deep the page nests its tags, at most; those that close by themselves are not counted."""
     opened: Counter[bytes] = Counter()
     depth = deepest = 0
-    for closing, tag in _TAG.findall(body):
+    for closing, tag in _TAG.findall(_NO_TAGS.sub(b"", body)):
         name = tag.lower()
         if name in _CLOSE_BY_THEMSELVES:
             continue

@@ -23,26 +23,28 @@ _SIZE_TOKEN = re.compile(
 _NO_SLUG = re.compile(r"[\s/\x00-\x1f\x7f\ufffe\uffff]|^$")
 
 
-def json_request(context: SourceContext, path: str, needed: bool = False) -> Request:
-    """A request for one of the site's JSON answers."""
+def json_request(context: SourceContext, path: str, holds: str = "", needed: bool = False) -> Request:
+    """A request for one of the site's JSON answers; what it `holds`, an error in JSON does not."""
     url = context.endpoint("wikiart") + path
-    return Request(f"wikiart:{path}", url, accept="application/json", needed=needed)
+    return Request(f"wikiart:{path}", url, accept="application/json", holds=holds, needed=needed)
 
 
 def artists_request(context: SourceContext) -> Request:
     """All artists; `v=new` is required, `inPublicDomain` hardly filters."""
-    return json_request(context, "/en/App/Artist/AlphabetJson?v=new&inPublicDomain=false", needed=True)
+    path = "/en/App/Artist/AlphabetJson?v=new&inPublicDomain=false"
+    return json_request(context, path, holds='"url"', needed=True)
 
 
 def listing_request(context: SourceContext, artist: str) -> Request:
     """The whole oeuvre of an artist, as short entries."""
     path = f"/en/App/Painting/PaintingsByArtist?artistUrl={urllib.parse.quote(artist)}&json=2"
-    return json_request(context, path, needed=True)
+    return json_request(context, path, holds="[", needed=True)
 
 
 def detail_request(context: SourceContext, number: int) -> Request:
     """The full record of a work; one without a record redirects to the site's error page, and that is final."""
-    return replace(json_request(context, f"/en/App/Painting/ImageJson/{number}"), dead_end="/Home/Error/")
+    path = f"/en/App/Painting/ImageJson/{number}"
+    return replace(json_request(context, path, holds='"contentId"'), dead_end="/Home/Error/")
 
 
 def related_request(context: SourceContext, path: str) -> Request:
@@ -193,3 +195,9 @@ def _entries(context: SourceContext, artist: str, listing: Answer) -> list[Recor
         else:
             entries.setdefault(number, item)
     return list(entries.values())
+
+
+def exhaust(answers: Iterator[Answer]) -> None:
+    """Wait for every answer; the snapshot keeps them."""
+    for _ in answers:
+        pass

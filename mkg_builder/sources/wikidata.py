@@ -6,6 +6,7 @@ only perhaps made it, is left out.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Annotated, ClassVar
 from typing import Literal as OneOf
 
@@ -15,7 +16,7 @@ from typing_extensions import override
 from mkg_builder.graph import Statement
 from mkg_builder.recipe import Limit
 from mkg_builder.source import Source, SourceContext, SourceOptions
-from mkg_builder.sources.wikidata_batches import Batches, number
+from mkg_builder.sources.wikidata_batches import Batches, UnansweredError, number
 from mkg_builder.sources.wikidata_findings import (
     Crosswalk,
     Findings,
@@ -81,7 +82,8 @@ class Wikidata(Source):
 
     @override
     def fetch(self, context: SourceContext) -> None:
-        self._find(context, asking=True)
+        with suppress(UnansweredError):  # the next run goes on from there
+            self._find(context, asking=True)
 
     @override
     def read(self, context: SourceContext) -> Iterator[Statement]:

@@ -24,6 +24,10 @@ AT_A_TIME = 4
 MEDIA_TYPE = "application/sparql-results+json"
 
 
+class UnansweredError(Exception):
+    """Some batches of a question were not answered, which the context has written down."""
+
+
 class Batches:
     """Questions about many things, by POST, a batch at a time.
 
@@ -48,9 +52,11 @@ class Batches:
 
         Raises:
             DataError: a kept answer that is no SPARQL result.
+            UnansweredError: while fetching, after all batches were asked: what is asked next depends on all answers,
+                and would be another question, of other batches, when these are there.
         """
         waiting = deque(self._whole(things))
-        answered = 0
+        answered, whole = 0, True
         while waiting:
             some = [waiting.popleft() for _ in range(min(AT_A_TIME, len(waiting)))]
             if self._asking:
@@ -63,11 +69,15 @@ class Batches:
                 elif len(batch) > 1 and (answer.too_expensive or not self._asking):
                     halves += _halves(batch)
                     continue
-                elif not self._asking:
+                elif self._asking:
+                    whole &= answer.too_expensive
+                else:
                     self._context.drop(Dropped(f"wikidata:{batch[0]}", "not_answered", question.name))
                 answered += len(batch)
                 self._context.progress(answered, len(things))
             waiting.extendleft(reversed(halves))
+        if not whole:
+            raise UnansweredError
 
     def doubt(self, question: Question, things: Sequence[str], why: str) -> None:
         """Say that what was answered about these things cannot be: told while fetching, and then asked again.
