@@ -117,9 +117,10 @@ def _pictures(evidence: Evidence) -> Iterator[Finding]:
 
 def _picture_bytes(release: Path) -> Iterator[Finding]:
     """Pictures that are not those of which the tables speak; the content hash goes by what the tables say."""
-    others = []
-    for batch in schema.iter_batches(release, "artworks", columns=["id", "image", "image_sha256"], rows=64):
-        for row in batch.to_pylist():
-            if row["image"] is not None and hashlib.sha256(row["image"]["bytes"]).hexdigest() != row["image_sha256"]:
-                others.append(f"{row['id']}: its picture is not the one of its image_sha256")
+    others = [
+        f"{row['id']}: its picture is not the one of its image_sha256"
+        for batch in schema.iter_batches(release, "artworks", columns=["id", "image", "image_sha256"], rows=64)
+        for row in batch.to_pylist()
+        if row["image"] is not None and hashlib.sha256(row["image"]["bytes"]).hexdigest() != row["image_sha256"]
+    ]
     yield from summed_up("error", "pictures", others)
