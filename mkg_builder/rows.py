@@ -128,8 +128,9 @@ def _lines(file: RowFile, reader: Any) -> Iterator[tuple[int, list[str]]]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            hint = "; where double quotes are ordinary signs, say quoted: false" if file.quoted else ""
-            raise DataError(f"{file.place(number)}: not readable as {file.kind} ({error}){hint}") from None
+            hint = "; a double quote that is an ordinary sign is doubled, or the recipe says quoted: false"
+            said = f"{file.place(number)}: not readable as {file.kind} ({error})"
+            raise DataError(said + hint * file.quoted) from None
         if cells is None:
             return
         yield number, cells

@@ -9,7 +9,7 @@ import torch
 from tests.test_trainer import features, new_run
 from tests.tiny_release import Fact
 from tests.vlkge_contracts import make_dataset
-from vlkge.compare import compare_runs, interval_of_mean, modality_rows, relation_rows, rows
+from vlkge.compare import _beside, compare_runs, interval_of_mean, modality_rows, relation_rows, rows
 from vlkge.config import load_experiment
 from vlkge.new_run import create_run
 from vlkge.protocol import make_protocol
@@ -115,6 +115,11 @@ def test_published_numbers_stand_beside_what_was_measured_alike(
     found = compare_runs(runs, split, make_protocol(protocol))
     assert [one.published is not None for one in found] == [shown, False]
     assert [row[0] for row in rows(found)] == ["whole", *["  A paper"] * shown, "structural"]
+
+
+def test_runs_that_know_other_modalities_tell_of_how_many_questions_each_mean_is() -> None:
+    tables = [{"image": (3, 0.5), "none": (2, 0.25)}, {"image": (5, 0.125), "none": (2, 0.5)}, {}]
+    assert _beside(tables) == [("image", None, "0.500 of 3", "0.125 of 5", None), ("none", 2, 0.25, 0.5, None)]
 
 
 def test_a_run_of_structural_vectors_has_no_row_by_modality(runs: list[Run]) -> None:

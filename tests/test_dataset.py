@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.tiny_release import picture_bytes, write_manifest, write_tiny_release
 from vlkge.cli import main
 from vlkge.dataset import Dataset, find_release, load_dataset, load_folder
 from vlkge.errors import DatasetError
+from vlkge.files import read_sealed_json, write_sealed_json
 from vlkge.run import load_run
 
 TRAIN = [("artwork:b", "madeBy", "artist:é"), ("artwork:a", "hasStyle", "style:x"), ("artwork:a", "madeBy", "artist:z")]
@@ -275,3 +277,28 @@ def test_training_on_a_tag_records_its_commit_and_reads_it_again_offline(
     assert trained("online") == published["v1.0.0"][0]
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert trained("offline") == published["v1.0.0"][0]
+
+
+def test_a_graph_that_names_what_is_not_there_is_refused(release: Path, tmp_path: Path) -> None:
+    whole = load_folder(release)
+    for change, said in (
+        (
+            {"triples": {**whole.triples, "test": torch.tensor([[0, 0, -1]])}},
+            "a triple of test names what is not there",
+        ),
+        (
+            {"triples": {**whole.triples, "test": torch.tensor([[0, 99, 0]])}},
+            "a triple of test names what is not there",
+        ),
+        ({"triples": {**whole.triples, "test": torch.zeros(2, 3)}}, r"the triples of test are torch\.float32 \[2, 3\]"),
+        ({"labels": whole.labels[1:]}, "its parts do not belong together"),
+        ({"type_info": {}}, "its parts do not belong together"),
+    ):
+        replace(whole, **change).save(tmp_path)
+        with pytest.raises(DatasetError, match=said):
+            Dataset.load(tmp_path)
+    whole.save(tmp_path)
+    values = read_sealed_json(tmp_path / "vocabulary.json", DatasetError, "")
+    write_sealed_json(tmp_path / "vocabulary.json", {k: v for k, v in values.items() if k != "labels"})
+    with pytest.raises(DatasetError, match="holds no graph: KeyError"):
+        Dataset.load(tmp_path)

@@ -46,6 +46,18 @@ def test_what_is_not_there_is_said_with_what_to_type(tmp_path: Path, monkeypatch
         start(load_experiment(SHIPPED["wn9-img-distmult-clip"]))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "kept"),
+    [
+        (["training.seed=43", "training.device=cpu", 'dataset="elsewhere/wn9-img-1.0.0"'], True),
+        (["model.dim=16"], False), (["training.epochs=2"], False), (["dataset=releases/demo-1.0.0"], False),
+    ],
+)  # fmt: skip
+def test_a_published_number_stands_beside_what_it_was_reported_of(overrides: list[str], kept: bool) -> None:
+    plan = load_experiment(SHIPPED["wn9-img-distmult-structural"], overrides)
+    assert (plan.published is not None) is kept
+
+
 def test_an_unknown_experiment_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'wn9-img-rotate-clip'"):
         find_experiment("wn9-img-rotat-clip")

@@ -84,3 +84,9 @@ def test_the_free_imaginary_part_goes_with_the_structural_modality(predictor: Pr
 def test_a_thing_of_no_type_is_asked_what_it_is(predictor: Predictor) -> None:
     with pytest.raises(UsageError, match=r"--type: artist, artwork, style"):
         Explainer(predictor).explain(Subject("it", None, None, {}), {})
+
+
+def test_where_nobody_of_a_type_was_learned_from_nobody_is_near(predictor: Predictor) -> None:
+    explainer = Explainer(predictor)
+    explainer._seen["artwork"] = torch.empty(0, dtype=torch.int64)
+    assert explainer.explain(predictor.entity("artwork:03-0"), {}).nearest == ()

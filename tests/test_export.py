@@ -1,6 +1,7 @@
 """A run given away: it is a run again, says what it is, and comes back from the Hub the same."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,26 @@ def test_a_dry_run_sends_nothing_and_execute_one_verified_commit(run: Run, tmp_p
     assert (again.new, again.removed, again.commit) == ((), (), sent.commit)
 
 
+def test_only_an_export_is_replaced_and_nothing_but_what_it_wrote(run: Run, tmp_path: Path) -> None:
+    again = export_run(run, tmp_path / "out").folder
+    (again / "calibration.json").write_text("{}")  # as prediction leaves it
+    assert export_run(run, again, overwrite=True).folder == again
+    (again / "thesis.txt").write_text("mine")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "evaluation.json").write_text("{}")
+    for place, said in (
+        (again, "holds thesis.txt, which no export writes"), (tmp_path / "results", "exists and is no export"),
+        (run.folder, "is the run itself"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=said):
+            export_run(run, place, overwrite=True)
+    assert (again / "thesis.txt").read_text() == "mine"
+    shutil.copytree(run.folder, copy := tmp_path / "copy")
+    (copy / "evaluation.json").write_text("{}")
+    with pytest.raises(UsageError, match="is a run and no export"):
+        export_run(run, copy, overwrite=True)
+
+
 def test_a_run_comes_back_from_the_hub_the_same(
     run: Run, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +139,7 @@ def test_a_run_comes_back_from_the_hub_the_same(
     monkeypatch.chdir(tmp_path)
     back = find_run("tester/tiny@main")
     assert Predictor(back).tails_of("artwork:20", "by") == Predictor(run).tails_of("artwork:20", "by")
+    assert back.name == "tester/tiny"
 
 
 def test_predict_reads_a_run_of_the_hub(run: Run, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

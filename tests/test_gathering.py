@@ -356,6 +356,7 @@ def test_the_command_tells_what_joined_what_was_set_aside_and_what_was_known(roo
         (("--triples", "x.png"), 2, "what is x.png? a table is a file of csv, tsv"),
         (("--pictures", "x.png", "--type", "artwrok"), 2, "--type unknown type 'artwrok'; did you mean 'artwork'?"),
         (("--new", "jane"), 2, "--new 'jane' says no type"),
+        (("--new", "artist:x", "--type", "artwork"), 2, "--type artwork says what --pictures show"),
         (("--new", "artist:painter-00"), 2, "nothing is new: in the graph already are 1 entity and 0 triples"),
     ],
 )  # fmt: skip
@@ -365,3 +366,19 @@ def test_a_mistake_is_one_line(room: Room, arguments: tuple[str, ...], code: int
     done = vlkge("add", "run", *arguments, "--out", "nowhere", cwd=room.place)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
     assert said in done.stderr
+
+
+def test_one_fact_for_two_splits_is_refused_whichever_stands_first(room: Room) -> None:
+    for splits in (("test", "train"), ("train", "test")):
+        rows = [f"artist:painter-00,knows,artist:new,{split}" for split in splits]
+        (room.place / "twice.csv").write_text("\n".join(["head,relation,tail,split", *rows]) + "\n")
+        done = vlkge("add", "run", "--triples", "twice.csv", "--new", "artist:new", "--out", "no", cwd=room.place)
+        assert (done.returncode, f"stated for {splits[1]}, and in twice.csv, line 2 for" in done.stderr) == (4, True)
+
+
+def test_a_circle_of_links_is_one_broken_picture(room: Room) -> None:
+    (folder := room.place / "circle").mkdir()
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "good.png").write_bytes(painted.picture(1, 71))
+    found = told("add", "run", "--pictures", "circle", "--out", "circled", cwd=room.place)
+    assert found["account"]["pictures"] == 1

@@ -75,6 +75,8 @@ def test_a_shape_that_cannot_be_asked_is_told(tmp_path: Path) -> None:
         (("?x: isPupilOf(?x ?y)",), "question, column 18: expected a comma, got '?y'"),
         (("?x: isPupilOff(?x, artist:painter-1)",), "'isPupilOf'?"),
         (("--benchmark", "--shape", "2q"), "unknown shape '2q'"),
+        (("--benchmark", "--top", "3"), "--top belongs to a question"),
+        ((ASKED, "--seed", "3"), "--tails-only and --seed belong to --benchmark"),
     ],
 )
 def test_a_mistake_is_one_line(room: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -284,3 +284,16 @@ def test_a_mistake_is_one_line(room: Path, arguments: tuple[str, ...], code: int
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
+
+
+def test_lists_are_judged_alike_however_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    attributes = choose_attributes(DATASET, "artwork")
+    asked = torch.tensor([DATASET.entity_index(work) for work in WORKS[15:]])
+    lists = torch.stack([torch.randperm(30, generator=torch.Generator().manual_seed(i))[:6] for i in range(15)])
+    whole = judge(asked, lists, attributes, VECTORS.vectors)
+    monkeypatch.setattr(retrieval, "PAIRS_AT_ONCE", 1)
+    assert judge(asked, lists, attributes, VECTORS.vectors) == whole
+
+
+def test_an_attribute_that_is_named_twice_counts_once() -> None:
+    assert [one.name for one in choose_attributes(DATASET, "artwork", ["hasStyle", "hasStyle"])] == ["hasStyle"]

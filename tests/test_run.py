@@ -343,3 +343,28 @@ def test_lines_that_a_kill_left_out_are_made_up_for(tmp_path: Path) -> None:
     (run.folder / "metrics.jsonl").unlink()
     assert list(fit(load_run(run.folder), 2)) == []
     assert len((run.folder / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"files": {"../../evil.txt": "0" * 64}}, r"it names '\.\./\.\./evil\.txt'"),
+        ({"files": {"/etc/passwd": "0" * 64}}, "it names '/etc/passwd'"),
+        ({"weights": {"file": "../w.safetensors", "sha256": ""}}, "it names '../w.safetensors'"),
+        ({"weights": None, "progress": "none"}, "is no record of a run"),
+        ({"checkpoint": []}, None),
+        ({"files": None}, "is no record of a run"),
+    ],
+)
+def test_a_record_that_names_what_no_training_writes_is_refused(tmp_path: Path, change: dict, said: str | None) -> None:
+    run = trained(tmp_path, epochs=1)
+    files.write_sealed_json(run.folder / "run.json", {**run.record, **change})
+    with pytest.raises(RunError, match=said) if said else suppress(RunError):
+        load_run(run.folder)
+
+
+def test_a_record_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
+    run = trained(tmp_path, epochs=1)
+    files.write_sealed_json(run.folder / "run.json", {k: v for k, v in run.record.items() if k != "weights"})
+    with pytest.raises(RunError, match="is no record of a run"):
+        load_run(run.folder)

@@ -700,8 +700,11 @@ def test_pictures_of_hosts_that_may_not_be_asked_are_told_with_the_remedy(tmp_pa
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('number,title\n1,Dawn\n2,"Big" picture\n', "works.csv, line 3: not readable as csv .*say quoted: false"),
-        ('number,title\n1,"Dawn\n2,Dusk\n', "works.csv, line 2: not readable as csv .*say quoted: false"),
+        (
+            'number,title\n1,Dawn\n2,"Big" picture\n',
+            "works.csv, line 3: not readable as csv .*the recipe says quoted: false",
+        ),
+        ('number,title\n1,"Dawn\n2,Dusk\n', "works.csv, line 2: not readable as csv .*the recipe says quoted: false"),
         ("number,title,,\n1,Dawn,,x\n", "works.csv, line 2: 'x' stands in a column without a name"),
     ],
 )

@@ -349,3 +349,9 @@ def test_help_imports_nothing_heavy() -> None:
 def test_it_runs_as_a_module_and_tells_its_version() -> None:
     output = subprocess.check_output([sys.executable, "-m", "vlkge", "--version"], text=True, cwd=ROOT)
     assert output.startswith("vlkge 0.")
+
+
+def test_relations_of_two_types_are_not_probed_by_one_kind_of_vectors(room: Path) -> None:
+    for order in (("isCreatedByArtist", "isInfluencedBy"), ("isInfluencedBy", "isCreatedByArtist")):
+        done = vlkge("probe", "release", "--of", order[0], "--of", order[1], cwd=room)
+        assert (done.returncode, "have vectors of their own; ask for one type at a time" in done.stderr) == (2, True)

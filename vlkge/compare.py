@@ -152,9 +152,8 @@ def _questions(evaluator: Evaluator) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _name(run: Run, runs: Sequence[Run]) -> str:
-    name = run.folder.resolve().name
-    alike = [other for other in runs if other.folder.resolve().name == name]
-    return str(run.folder) if len(alike) > 1 else name
+    alike = [other for other in runs if other.name == run.name]
+    return str(run.folder) if len(alike) > 1 else run.name
 
 
 def interval_of_mean(values: npt.NDArray[np.float64], seed: int) -> Interval:
@@ -190,18 +189,25 @@ def relation_rows(compared: Sequence[Compared]) -> list[Row]:
 
 
 def modality_rows(compared: Sequence[Compared]) -> list[Row]:
-    """A row per set of modalities that an asked entity may have: queries, and the MRR of each run."""
+    """A row per set of modalities that an asked entity may have: queries, and the MRR of each run.
+
+    Runs that know other modalities of an entity are asked other questions in a row, which then stand behind each MRR.
+    """
     available = [one.by_modality.available if one.by_modality else {} for one in compared]
     return _beside([{name: (m.queries, m.mrr) for name, (m, _) in kinds.items()} for kinds in available])
 
 
 def _beside(tables: Sequence[Mapping[str, tuple[int, float]]]) -> list[Row]:
     names = dict.fromkeys(name for table in tables for name in table)
-    return [
-        (name, next(table[name][0] for table in tables if name in table),
-         *(table[name][1] if name in table else None for table in tables))
-        for name in names
-    ]  # fmt: skip
+    found: list[Row] = []
+    for name in names:
+        own = [table.get(name) for table in tables]
+        counts = {one[0] for one in own if one}
+        if len(counts) == 1:
+            found.append((name, counts.pop(), *(one and one[1] for one in own)))
+        else:
+            found.append((name, None, *(one and f"{one[1]:.3f} of {one[0]:,}" for one in own)))
+    return found
 
 
 def _said(interval: Interval, form: str = ".3f") -> str:

@@ -142,7 +142,8 @@ class Experiment(_Section):
         dataset: a release folder, or `ORG/NAME[@REVISION]` on the Hub.
         features: the folder that `vlkge encode` wrote.
         needs: what to type to have the data set and the features; said when one of them is not there.
-        published: what a paper reports for it; `vlkge compare` puts it beside the run.
+        published: what a paper reports for it; `vlkge compare` puts it beside the run. An override of more than the
+            seed, the device and where the data lie takes it away.
     """
 
     dataset: str | None = None
@@ -188,11 +189,22 @@ def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> 
         raise ExperimentError(f"no experiment file {path}")
     try:
         values = parse_yaml(path) if path else {}
+        overrides = list(overrides)
+        if not all(_keeps_comparable(values, override) for override in overrides):
+            values.pop("published", None)
         for override in overrides:
             set_dotted(values, override)
         return validate(Experiment, values, str(path) if path else "experiment")
     except RecipeError as error:
         raise ExperimentError(str(error)) from None
+
+
+def _keeps_comparable(values: Mapping[str, Any], override: str) -> bool:
+    """Whether what a paper reports of an experiment can stand beside one with this change."""
+    key, _, value = override.partition("=")
+    if key == "dataset":  # the same release may lie elsewhere
+        return Path(value.strip("\"'")).name == Path(values.get("dataset") or "").name
+    return key in ("training.seed", "training.device", "training.compile", "features", "published")
 
 
 def parse_experiment(values: Mapping[str, Any], source: str = "experiment") -> Experiment:

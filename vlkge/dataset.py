@@ -150,16 +150,36 @@ class Dataset:
         """The data set that `save` wrote.
 
         Raises:
-            DatasetError: a file is missing or altered.
+            DatasetError: a file is missing, altered, or says what no graph can.
         """
         values = read_sealed_json(folder / VOCABULARY, DatasetError, _RESTORE)
-        digest = values.pop("triples_sha256", "")
-        for name in ("entities", "labels", "types", "texts", "relations"):
-            values[name] = tuple(values[name])
-        values["relation_info"] = {name: RelationInfo(**info) for name, info in values["relation_info"].items()}
-        values["type_info"] = {name: TypeInfo(**info) for name, info in values["type_info"].items()}
-        triples = read_tensors(folder / TRIPLES, digest, DatasetError, _RESTORE)
-        return cls(**values, tie_order=triples.pop(TIE_ORDER, None), triples=triples)
+        triples = read_tensors(folder / TRIPLES, values.pop("triples_sha256", ""), DatasetError, _RESTORE)
+        try:
+            for name in ("entities", "labels", "types", "texts", "relations"):
+                values[name] = tuple(values[name])
+            values["relation_info"] = {name: RelationInfo(**info) for name, info in values["relation_info"].items()}
+            values["type_info"] = {name: TypeInfo(**info) for name, info in values["type_info"].items()}
+            found = cls(**values, tie_order=triples.pop(TIE_ORDER, None), triples=triples)
+            problem = found._problem()
+        except (KeyError, TypeError, AttributeError, ValueError) as fault:
+            problem = repr(fault)
+        if problem:
+            raise DatasetError(f"{folder} holds no graph: {problem}; {_RESTORE}")
+        return found
+
+    def _problem(self) -> str | None:
+        """What cannot be true of a graph, if anything."""
+        sizes = {len(column) for column in (self.entities, self.labels, self.types, self.texts)}
+        named = {*self.relations} <= self.relation_info.keys() and {*self.types} <= self.type_info.keys()
+        if len(sizes) > 1 or not named or self.triples.keys() != {*schema.TABLES["triples"].splits}:
+            return "its parts do not belong together"
+        most = torch.tensor([len(self.entities), len(self.relations), len(self.entities)])
+        for split, rows in self.triples.items():
+            if rows.dtype != torch.int64 or rows.dim() != 2 or rows.shape[1] != 3:
+                return f"the triples of {split} are {rows.dtype} {list(rows.shape)}"
+            if bool(((rows < 0) | (rows >= most)).any()):
+                return f"a triple of {split} names what is not there"
+        return None
 
 
 def load_dataset(name: str) -> Dataset:

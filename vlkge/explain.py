@@ -76,6 +76,8 @@ class Explainer:
         among = self._seen[subject.kind]
         if subject.index is not None:
             among = among[among != subject.index]
+        if not len(among):  # nobody of its type was learned from, or is known by anything
+            return ()
         with torch.no_grad():
             if subject.index is None:
                 fused = real.outside(subject.raw, self.predictor.is_unseen(subject))

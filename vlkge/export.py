@@ -12,15 +12,17 @@ import torch
 import yaml
 
 from mkg_builder.durable import file_sha256, write_durably
-from mkg_builder.errors import UsageError
+from mkg_builder.errors import MkgError, UsageError
 from vlkge.evaluate import EvaluationResult, evaluate_run
 from vlkge.files import whole_folder, write_sealed_json
 from vlkge.model import KGEModel
 from vlkge.model_card import render_card
 from vlkge.protocol import Strict
-from vlkge.run import EXPERIMENT, METRICS, PARENT, RECORD, Run
+from vlkge.run import EXPERIMENT, METRICS, PARENT, RECORD, Run, load_run
 
 CARD, NUMBERS, EMBEDDINGS = "README.md", "evaluation.json", "embeddings"
+_OF_READERS = ("calibration.json", "lock")
+"""What those who use an export leave in it."""
 ROWS_AT_ONCE = 8192
 
 
@@ -56,8 +58,8 @@ def export_run(run: Run, out: Path, license_id: str | None = None, overwrite: bo
         UsageError: the folder exists.
         RunError: the run has no finished epoch, is damaged, or its data set has no test triples to measure it by.
     """
-    if out.exists() and not (overwrite and (out / NUMBERS).is_file()):
-        raise UsageError(f"{out} exists; name another folder with --out, or replace an export with --overwrite")
+    if out.exists():
+        _require_replaceable(run, out, overwrite)
     model, result = run.load_model(), evaluate_run(run, "test", Strict())
     with whole_folder(out, overwrite) as new:
         _copy_run(run, new)
@@ -69,6 +71,25 @@ def export_run(run: Run, out: Path, license_id: str | None = None, overwrite: bo
     files = [path for path in out.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     return Exported(out, len(files), size, len(run.dataset.entities), result)
+
+
+def _require_replaceable(run: Run, out: Path, overwrite: bool) -> None:
+    """Refuse to replace anything but an export, and nothing but what an export writes."""
+    if out.resolve() == run.folder.resolve():
+        raise UsageError(f"{out} is the run itself; name another folder with --out")
+    if not overwrite:
+        raise UsageError(f"{out} exists; name another folder with --out, or replace an export with --overwrite")
+    try:
+        record = load_run(out).record
+    except MkgError:
+        raise UsageError(f"{out} exists and is no export; name another folder with --out") from None
+    if record["checkpoint"] or not (out / NUMBERS).is_file():
+        raise UsageError(f"{out} is a run and no export; name another folder with --out")
+    own = {*record["files"], RECORD, METRICS, NUMBERS, CARD, *_OF_READERS, (record["weights"] or {}).get("file")}
+    within = ("dataset", "features", EMBEDDINGS)
+    files = (path.relative_to(out) for path in out.rglob("*") if not path.is_dir())
+    if other := next((path for path in files if str(path) not in own and path.parts[0] not in within), None):
+        raise UsageError(f"{out} holds {other}, which no export writes; name another folder with --out")
 
 
 def _copy_run(run: Run, new: Path) -> None:

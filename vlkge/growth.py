@@ -191,7 +191,7 @@ class _Growing:
 
     def save(self, model: KGEModel, history: list[dict[str, Any]], sums: Mapping[str, Tensor]) -> Run:
         """The new run folder, whole or not at all."""
-        run, plan, said = self.run, self.plan, dict[str, Any](needs=[])
+        run, plan, said = self.run, self.plan, dict[str, Any](needs=[], published=None)
         if not isinstance(plan.release, Loose):  # else it stays named what the run was first trained on
             said |= {"dataset": plan.release, "features": str(plan.features) if self.features else None}
         experiment = run.experiment.model_copy(update=said)

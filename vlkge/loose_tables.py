@@ -105,7 +105,11 @@ class TableReader:
         _refuse(wrong)
         fresh: dict[tuple[str, ...], TripleRow] = {}
         for row in _not_stated(rows, self.dataset):
-            fresh.setdefault(row[1:4], row)
+            first = fresh.setdefault(row[1:4], row)
+            if first.split != row.split:
+                said = f"stated for {row.split}, and in {first.place} for {first.split}"
+                wrong.append((row.place, partial(str, said)))
+        _refuse(wrong)
         _refuse(list(_clashes(list(fresh.values()), self.dataset, types)))
         return list(fresh.values()), len(rows) - len(fresh)
 

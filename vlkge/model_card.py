@@ -47,7 +47,7 @@ def render_card(run: Run, model: KGEModel, result: EvaluationResult, license_id:
     parts = [f"* {STRUCTURAL}: learned"] if STRUCTURAL in model.real.modalities else []
     return CARD.format(
         front=_front_matter(run, result, license_id),
-        name=cell(run.folder.name),
+        name=cell(run.name),
         scorer=cell(run.experiment.model.scorer),
         entities=len(dataset.entities),
         relations=len(dataset.relations),
@@ -75,7 +75,7 @@ def _front_matter(run: Run, result: EvaluationResult, license_id: str | None) ->
     ]  # fmt: skip
     data = ModelCardData(
         license=license_id, library_name="vlkge", pipeline_tag="graph-ml", datasets=of_hub, eval_results=results,
-        tags=["knowledge-graph-embeddings", "link-prediction", "multimodal"], model_name=run.folder.name,
+        tags=["knowledge-graph-embeddings", "link-prediction", "multimodal"], model_name=run.name,
     )  # fmt: skip
     text: str = data.to_yaml()
     return text

@@ -1,5 +1,6 @@
 """Who joins a graph from outside a release: named by tables, by pictures, or outright."""
 
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,7 +101,8 @@ class Newcomers:
                     raise DataError(f"{row.place}: {row.entity} stands twice, first in {named[row.entity]}")
                 self._tell(row, table.parent)
         tables = [*loose.entities, *loose.triples]
-        taken = {path.resolve() for path in (*tables, *(one.picture for one in self.new.values() if one.picture))}
+        pictures = (one.picture for one in self.new.values() if one.picture)
+        taken = {os.path.realpath(path) for path in (*tables, *pictures)}
         for given in loose.pictures:
             self._show(given, taken)
         types = self._types | {entity: entity.partition(":")[0] for entity in self.new}
@@ -132,7 +134,7 @@ class Newcomers:
             if newcomer.picture is None:
                 self.set_aside(f"{row.place}: {row.image}", f"no such file in {' or '.join(map(str, places))}")
 
-    def _show(self, given: Path, taken: set[Path]) -> None:
+    def _show(self, given: Path, taken: set[str]) -> None:
         """The pictures of a folder, or one; each is of an entity that is called after it."""
         kind = self._loose.kind or self._dataset.unseen_type
         if kind is None:
@@ -142,9 +144,9 @@ class Newcomers:
         if not given.exists():
             raise UsageError(f"no picture and no folder {given}")
         for path in find_pictures(given) if given.is_dir() else [given]:
-            if path.resolve() in taken:
+            if os.path.realpath(path) in taken:  # which follows no circle of links for ever
                 continue
-            taken.add(path.resolve())
+            taken.add(os.path.realpath(path))
             name = path.relative_to(given) if given.is_dir() else Path(path.name)
             entity = unicodedata.normalize("NFC", f"{kind}:{name.with_suffix('').as_posix()}")
             problem = id_problem(entity, self._dataset)
@@ -185,5 +187,5 @@ def _inside(folder: Path, name: str) -> Path | None:
     try:
         path = (folder / name).resolve()
         return folder / name if path.is_relative_to(folder.resolve()) and path.is_file() else None
-    except (OSError, ValueError):  # a name that no file system takes
+    except (OSError, ValueError, RuntimeError):  # a name that no file system takes, links in a circle
         return None

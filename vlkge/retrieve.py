@@ -161,7 +161,8 @@ def choose_attributes(dataset: Dataset, kind: str, names: list[str] | None = Non
             raise UsageError(f"{name} starts at {dataset.relation_info[name].domain}, not at {kind}")
     triples = all_triples(dataset)
     return [
-        _attribute(dataset, triples[triples[:, 1] == dataset.relation_index(name)], name) for name in names or chosen
+        _attribute(dataset, triples[triples[:, 1] == dataset.relation_index(name)], name)
+        for name in dict.fromkeys(names or chosen)
     ]
 
 

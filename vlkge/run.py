@@ -13,8 +13,9 @@ An epoch is saved as new files first and then, in one step, by a new `run.json` 
 """
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from vlkge.scorers import REGISTRY as SCORERS
 FORMAT = 1
 RECORD, EXPERIMENT, ENVIRONMENT, METRICS = "run.json", "experiment.yaml", "environment.json", "metrics.jsonl"
 PARENT = "parent.json"
+_OWN = re.compile(r"(?:(?:dataset|features)/)?[A-Za-z0-9][\w.-]*\.(?:json|yaml|safetensors)")
 REMEDY = "train again with: vlkge train"
 
 
@@ -50,6 +52,7 @@ class Run:
         features: the encoders' vectors by modality.
         record: the content of `run.json`; `progress` there is what training has to remember.
         parent: what the run grew from, None for one that was trained from its start.
+        of_hub: its name on the Hub, None for one of this machine.
     """
 
     folder: Path
@@ -58,6 +61,12 @@ class Run:
     features: Mapping[Modality, ModalityFeatures]
     record: dict[str, Any] = field(repr=False)
     parent: Mapping[str, Any] | None = field(default=None, repr=False)
+    of_hub: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.of_hub or self.folder.resolve().name
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -184,6 +193,7 @@ def load_run(folder: Path) -> Run:
     record = read_sealed_json(folder / RECORD, RunError, REMEDY)
     if record.get("format") != FORMAT:
         raise RunError(f"{folder}: run format {record.get('format')!r}, this program reads {FORMAT}")
+    _require_own_files(record, folder)
     for name, digest in record["files"].items():
         path = folder / name
         if not path.is_file():
@@ -196,6 +206,18 @@ def load_run(folder: Path) -> Run:
         modality.require_match(dataset)
     parent = read_sealed_json(folder / PARENT, RunError, REMEDY) if PARENT in record["files"] else None
     return Run(folder, load_experiment(folder / EXPERIMENT), dataset, features, record, parent)
+
+
+def _require_own_files(record: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a record that lacks something, or that names what no training writes: a file elsewhere, say."""
+    try:
+        names = [*record["files"], *(entry["file"] for kind in ("weights", "checkpoint") if (entry := record[kind]))]
+        whole = isinstance(record["progress"], dict) and all(isinstance(one, str) for one in record["files"].values())
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise RunError(f"{folder / RECORD} is no record of a run ({problem!r}); {REMEDY}") from None
+    odd = next((name for name in names if not (isinstance(name, str) and _OWN.fullmatch(name))), None)
+    if odd is not None or not whole:
+        raise RunError(f"{folder / RECORD} is no record of a run: it names {odd!r}; {REMEDY}")
 
 
 def find_run(name: str | Path) -> Run:
@@ -217,7 +239,7 @@ def find_run(name: str | Path) -> Run:
     foreign += [spec for part in features if (spec := foreign_code(part.info.spec))]
     if foreign:
         raise RunError(f"{name} names {foreign[0]!r}, which is not installed; what a run brings along is never run")
-    return run
+    return replace(run, of_hub=found["repo"])
 
 
 def load_weights(model: KGEModel, tensors: Mapping[str, Tensor], source: str) -> None:

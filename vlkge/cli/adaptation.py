@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mkg_builder import terminal
+from mkg_builder.errors import UsageError
 from mkg_builder.wording import counted
 from vlkge.cli.options import AsJson, Quiet, ReleaseName, ignore
 
@@ -18,7 +19,9 @@ def adapt(
     release: ReleaseName,
     encoder: Annotated[str, typer.Option(help="A model of open_clip: open_clip:MODEL/PRETRAINED, or its other forms.")],
     out: Annotated[Path, typer.Option(help="The folder to write; encode with open_clip:local-dir:OUT.")],
-    blocks: Annotated[int, typer.Option(min=0, help="How many blocks at the end of each tower learn.")] = 1,
+    blocks: Annotated[
+        int | None, typer.Option(min=0, help="How many blocks at the end of each tower learn; default 1.")
+    ] = None,
     lora: Annotated[
         int, typer.Option(min=0, metavar="RANK", help="Learn low-rank additions to all blocks instead; needs peft.")
     ] = 0,
@@ -35,8 +38,10 @@ def adapt(
     from vlkge.adapt import adapt as adapt_model
     from vlkge.dataset import find_release
 
+    if lora and blocks is not None:
+        raise UsageError("give either --blocks or --lora: low-rank additions go to all blocks")
     folder, _ = find_release(release)
-    options = AdaptOptions(blocks, lora, epochs, batch_size, lr, seed, device)
+    options = AdaptOptions(1 if blocks is None else blocks, lora, epochs, batch_size, lr, seed, device)
     with terminal.progress_bar(quiet) as advance:
         report = adapt_model(folder, encoder, out, options, advance or ignore)
     if as_json:

@@ -165,7 +165,10 @@ class _Asked:
             return "no answer, no split has any of it"
         one = self.predictor.calibration.get(relation)
         if one is None:
-            return "no probability, the validation split has none of it"
+            dataset = self.predictor.dataset
+            asked = (dataset.triples["validation"][:, 1] == dataset.relation_index(relation)).any()
+            why = "all scores of the validation split are alike" if asked else "the validation split has none of it"
+            return f"no probability, {why}"
         measured = "not measured, the test split has none of it"
         if one.error_after is not None:
             measured = f"{one.error_after:.3f} on {one.test_queries:,} of test, uncalibrated {one.error_before:.3f}"

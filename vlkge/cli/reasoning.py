@@ -23,7 +23,7 @@ def query(
     question: Annotated[
         str | None, typer.Argument(help="?target: relation(head, tail), ... ; `,` is and, `|` is or, ?y a variable.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many answers.")] = 10,
+    top: Annotated[int | None, typer.Option(min=1, help="How many answers; default 10.")] = None,
     beam: Annotated[int, typer.Option(min=1, help="How many entities a variable on the way may stand for.")] = 64,
     norm: Annotated[str, typer.Option(help="How facts are joined: product or min.")] = "product",
     model_only: Annotated[
@@ -35,11 +35,13 @@ def query(
     shape: Annotated[
         list[str] | None, typer.Option(help="With --benchmark: 1p, 2p, 3p, 2i, 3i, ip, pi, 2u, up; default: all.")
     ] = None,
-    per_shape: Annotated[int, typer.Option(min=1, help="With --benchmark: questions of each shape.")] = 100,
+    per_shape: Annotated[
+        int | None, typer.Option(min=1, help="With --benchmark: questions of each shape; default 100.")
+    ] = None,
     tails_only: Annotated[
         bool, typer.Option("--tails-only", help="With --benchmark: ask facts for their tails alone.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="With --benchmark: of the questions.")] = 42,
+    seed: Annotated[int | None, typer.Option(min=0, help="With --benchmark: of the questions; default 42.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -54,8 +56,11 @@ def query(
         raise UsageError(f"--norm {norm}: write product or min")
     if (question is None) != benchmark:
         raise UsageError("give either a question or --benchmark")
-    if not benchmark and (shape or tails_only):
-        raise UsageError("--shape and --tails-only belong to --benchmark")
+    if not benchmark and (shape or tails_only or per_shape is not None or seed is not None):
+        raise UsageError("--shape, --per-shape, --tails-only and --seed belong to --benchmark")
+    if benchmark and top is not None:
+        raise UsageError("--top belongs to a question; --benchmark ranks all answers")
+    per_shape, seed = 100 if per_shape is None else per_shape, 42 if seed is None else seed
     asked = None if question is None else parse(question)
     reasoner = Reasoner(find_run(run), Options(beam, cast("Norm", norm), not model_only))
     if asked is None:
@@ -64,7 +69,7 @@ def query(
         made = {"per_shape": per_shape, "question_seed": seed, "tails_only": tails_only}
         _show_benchmark(reasoner, results, made, as_json, quiet)
         return
-    found = reasoner.answer(asked, top)
+    found = reasoner.answer(asked, top or 10)
     if as_json:
         terminal.show_json({"question": str(asked), "answers": [asdict(one) for one in found], **reasoner.about()})
         return

@@ -99,8 +99,12 @@ def probe(
     place, rules = find_device(device), find_protocol(protocol)
     rules = replace(rules, scaling=scaling or rules.scaling)
     dataset, held, trained = _open(release, features, run)
-    names = of or choose_relations(dataset)
-    kind = dataset.relation_info[names[0]].domain if names[0] in dataset.relations else dataset.unseen_type
+    names = list(dict.fromkeys(of or choose_relations(dataset)))
+    info = dataset.relation_info
+    kinds = dict.fromkeys(info[name].domain if name in info else dataset.unseen_type for name in names)
+    if len(kinds) > 1:
+        raise UsageError(f"--of: {' and '.join(map(str, kinds))} have vectors of their own; ask for one type at a time")
+    (kind,) = kinds
     vectors = _vectors(dataset, held, trained, modality, kind)
     folder = find_release(release)[0] if release else None
     tasks = [

@@ -15,7 +15,8 @@ from vlkge.tasks.metrics import average_precision
 QUERIES_AT_ONCE, POOL_AT_ONCE = 1024, 16384
 """A block of similarities: 64 MiB, whatever the sizes."""
 
-LISTS_AT_ONCE = 64
+PAIRS_AT_ONCE = 2**20
+"""Of things in lists, attribute by attribute."""
 
 POINTS_PER_CLUSTER = 39
 """As few as faiss takes for a cluster without a warning."""
@@ -169,9 +170,10 @@ def judge(queries: Tensor, lists: Tensor, attributes: Sequence[Attribute], vecto
         attributes: what relevance is judged by.
         vectors: float32 [things, d], for the cosine diversity; a zero vector does not count.
     """
+    at_once = max(1, PAIRS_AT_ONCE // max(1, len(attributes) * (lists.shape[1] + 1) ** 2))
     found = [
         _judge_some(torch.cat([query[:, None], listed], 1), attributes, vectors)
-        for query, listed in zip(torch.split(queries, LISTS_AT_ONCE), torch.split(lists, LISTS_AT_ONCE), strict=True)
+        for query, listed in zip(torch.split(queries, at_once), torch.split(lists, at_once), strict=True)
     ]
     precisions, shares, differing, cosine = (
         torch.cat(parts, -1).double().nanmean(-1) for parts in zip(*found, strict=True)
