@@ -20,8 +20,10 @@ from tests.tiny_release import write_manifest, write_tiny_release
 from vlkge.adapt import AdaptOptions, AdaptReport, adapt
 from vlkge.contrastive import multi_positive_loss, sentences, shuffled, truths
 from vlkge.dataset import load_folder
+from vlkge.encode import encode_release
 from vlkge.encoders import resolve_encoders
 from vlkge.errors import DatasetError, FeaturesError
+from vlkge.features import load_features
 from vlkge.unlock import add_lora, unlock_blocks
 
 ART = [f"artwork:work-{i:02d}" for i in range(24)]
@@ -241,3 +243,12 @@ def test_the_command_tells_each_epoch_and_what_to_type_next(release: Path, encod
     found = told(*given, "--out", "again", cwd=tmp_path)
     assert [one["epoch"] for one in found["history"]] == [0, 1, 2]
     assert vlkge(*given, "--out", "adapted", cwd=tmp_path).returncode == 2
+
+
+def test_a_model_in_a_folder_is_remembered_by_its_whole_path(
+    release: Path, encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheme, _, folder = encoder.rpartition(":")
+    monkeypatch.chdir(Path(folder).parent)
+    encode_release(release, [f"{scheme}:{Path(folder).name}"], tmp_path / "features")
+    assert {part.info.spec for part in load_features(tmp_path / "features").values()} == {encoder}

@@ -149,7 +149,8 @@ def _alone(parts: Path, group: Group) -> Iterator[None]:
 def _resolve(specs: Sequence[str], options: EncodeOptions) -> list[Encoder]:
     find_device(options.device)
     by_modality: dict[Modality, Encoder] = {}
-    for spec in specs:
+    for given in specs:  # a folder of this machine is found again from any other folder
+        spec = re.sub("(?<=:local-dir:).+", lambda found: str(Path(found[0]).expanduser().absolute()), given)
         for encoder in resolve_encoders(spec, options.device):
             other = by_modality.setdefault(encoder.modality, encoder)
             if other is not encoder:

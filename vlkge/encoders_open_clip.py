@@ -175,7 +175,7 @@ def _local_source(place: str) -> _Source:
     folder = Path(place).expanduser()
     weights = sorted(folder.glob("*.safetensors"))
     if not (folder / CONFIG).is_file() or not weights:
-        raise FeaturesError(f"{folder} does not hold a model: it needs {CONFIG} and a .safetensors file")
+        raise FeaturesError(f"{folder.absolute()} does not hold a model: it needs {CONFIG} and a .safetensors file")
     name = f"{LOCAL}{folder}"
     digests = "".join(file_sha256(path) for path in (folder / CONFIG, *weights))
     return _Source(name, None, name, f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}")
