@@ -242,7 +242,7 @@ def test_what_never_answers_is_told_and_asked_again_next_time(world: dict, tmp_p
 
     plan = {"PaintingsByArtist.*hilma": {"sequence": ["http_500"], "then": "repeat"}}
     requests.post(f"{world['control']}/faults", json=plan, timeout=10).raise_for_status()
-    with pytest.raises(UpstreamError, match=r"1 answers could not be had, the first: .*hilma-af-klint.*HTTP 500"):
+    with pytest.raises(UpstreamError, match=r"1 answer could not be had, the first: .*hilma-af-klint.*HTTP 500"):
         build(job(world, tmp_path))
     requests.post(f"{world['control']}/faults", json={}, timeout=10).raise_for_status()
     assert (
