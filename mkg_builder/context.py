@@ -11,6 +11,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from mkg_builder.addresses import is_fetchable, is_web_address
 from mkg_builder.errors import HostClosedError, TooExpensiveError, UpstreamError
 from mkg_builder.graph import Dropped
 from mkg_builder.http import Client
@@ -37,10 +38,12 @@ class SnapshotContext(SourceContext):
 
     Attributes:
         failures: what could not be fetched, as lines; the next run asks again.
+        hosts: patterns of the hosts that may be asked.
         pictures: decodes each picture that is fetched; without it, one that only looks whole passes.
         stated_in: the file of the recipe that states an option; without it, all of them lie in `folder`.
     """
 
+    hosts: Sequence[str] = ()
     pictures: PicturePool | None = None
     stated_in: Callable[[Location], Path] | None = None
 
@@ -61,6 +64,7 @@ class SnapshotContext(SourceContext):
         self.failures: list[str] = []
         self._absent: dict[str, None] = {}
         self._damaged: dict[str, None] = {}
+        self._foreign: set[str] = set()
         self._in_a_row: Counter[bool] = Counter()
         self._counting = threading.Lock()
         self._failed = _Failed(snapshot.folder / f"failed-{name}.log")
@@ -73,6 +77,13 @@ class SnapshotContext(SourceContext):
     @override
     def endpoint(self, name: str) -> str:
         return self._endpoints[name].rstrip("/")
+
+    @override
+    def may_ask(self, url: str) -> bool:
+        allowed = is_fetchable(url, self.hosts)
+        if not allowed:
+            self._foreign.add(url.split("/")[2] if is_web_address(url) else url)
+        return allowed
 
     @override
     def get(self, request: Request) -> Answer:
@@ -101,13 +112,15 @@ class SnapshotContext(SourceContext):
             return Answer(request.key, 0, b"", "")
 
     def gaps(self) -> list[str]:
-        """What was asked for while reading and could not be given: how much of it, and one example."""
+        """What was wanted while reading and could not be given: how much of it, and one example."""
+        foreign = ", ".join(sorted(self._foreign)[:5])
+        may_not = f"hosts that the source may not ask are left out; to ask them: hosts: [{foreign}]"
         told = {"without an answer": self._absent, "with a damaged answer in the snapshot": self._damaged}
         return [
-            f"{counted(len(keys), 'request')} {what}: left out, the first {next(iter(keys))}; mkgb fetch asks again"
-            for what, keys in told.items()
-            if keys
-        ]
+            *([may_not] if foreign else []),
+            *(f"{counted(len(keys), 'request')} {what}: left out, the first {next(iter(keys))}; mkgb fetch asks again"
+              for what, keys in told.items() if keys),
+        ]  # fmt: skip
 
     def _kept(self, request: Request) -> Answer | None:
         kept = self._snapshot.get(request.key) if request.key else None

@@ -108,7 +108,6 @@ class SourceContext(ABC):
     Attributes:
         name: the source's name in the recipe, to sign entities and triples with.
         folder: where the recipe lies; files that belong to the recipe are found from here.
-        hosts: patterns of the hosts that may be asked.
         files: where the user keeps published files that a recipe names and does not bring, for a source that
             `wants_files`; None when not said.
         limit: at most so many artworks of this source, or None.
@@ -116,7 +115,6 @@ class SourceContext(ABC):
 
     name: str
     folder: Path
-    hosts: Sequence[str] = ()
     files: Path | None = None
     limit: int | None
 
@@ -130,6 +128,10 @@ class SourceContext(ABC):
     @abstractmethod
     def endpoint(self, name: str) -> str:
         """The base address of one of the recipe's endpoints, without a trailing slash."""
+
+    @abstractmethod
+    def may_ask(self, url: str) -> bool:
+        """Whether the recipe lets this source ask an address; where it does not, its host is told of at the end."""
 
     @abstractmethod
     def get(self, request: Request) -> Answer:

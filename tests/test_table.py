@@ -692,7 +692,7 @@ def test_pictures_of_hosts_that_may_not_be_asked_are_told_with_the_remedy(tmp_pa
         recipe = write_recipe(tmp_path, sources={**RECIPE["sources"], "museum": {**source, "hosts": hosts}})
         report = build(Job(str(recipe), tmp_path / f"w{len(hosts)}", contact="me@x.org"))
         assert (
-            "museum: 2 pictures left out, of hosts that the source may not ask; to ask them: hosts: [a.x, b.x]"
+            "museum: hosts that the source may not ask are left out; to ask them: hosts: [a.x, b.x]"
             in report.manifest["notes"]
         )
 

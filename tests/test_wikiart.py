@@ -103,8 +103,9 @@ def test_a_picture_of_a_host_that_may_not_be_asked_is_told_and_stops_nothing(tmp
     transport = site(image="https://uploads1.elsewhere.example/a.jpg")
     things, reading = read_all(tmp_path, transport)
     assert next(t for t in things if isinstance(t, Entity) and t.type == "artwork").image is None
-    told = "1 picture left out, of hosts that the source may not ask: uploads1.elsewhere.example"
-    assert told in reading.observations.notes
+    assert reading.gaps() == [
+        "hosts that the source may not ask are left out; to ask them: hosts: [uploads1.elsewhere.example]"
+    ]
     assert not [path for path in transport.asked if "a.jpg" in path]
 
 

@@ -4,11 +4,11 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -181,11 +181,12 @@ def require_place(folder: Path) -> Path:
 
 def put_back(folder: Path) -> None:
     """Undo what a process that was killed while it made or replaced a folder has left beside it."""
-    for left in sorted(folder.parent.glob(f".{escape(folder.name)}.*@{escape(_HOST)}.*")):
-        process, _, kind = left.name.removeprefix(f".{folder.name}.").replace(f"@{_HOST}", "").partition(".")
-        if not process.isdecimal() or kind not in ("old", "tmp") or _runs(int(process)):
+    ours = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)@{re.escape(_HOST)}\.(old|tmp)")
+    for left in sorted(folder.parent.glob(".*")):
+        found = ours.fullmatch(left.name)
+        if found is None or _runs(int(found[1])):
             continue
-        if kind == "old" and not folder.exists():
+        if found[2] == "old" and not folder.exists():
             left.rename(folder)
         else:
             shutil.rmtree(left, ignore_errors=True)

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from mkg_builder.addresses import is_fetchable
 from mkg_builder.errors import DataError, RecipeError, UnknownNameError
 from mkg_builder.graph import Dropped, Statement
 from mkg_builder.names import composed
@@ -64,7 +63,7 @@ class Tables(Source):
                     url = f"{context.endpoint(column.endpoint)}/{value.text.lstrip('/')}"
                     wanted[key] = Request(key, url, accept="image/")
                 elif value.text.startswith(WEB):
-                    if is_fetchable(value.text, context.hosts):
+                    if context.may_ask(value.text):
                         wanted[key] = Request(key, value.text, accept="image/")
                 elif value.text and (path := _inside(context.beside("tables", name, "file"), value.text)) is not None:
                     context.put_file(key, path, "application/octet-stream")

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mkg_builder.addresses import is_fetchable
 from mkg_builder.graph import Dropped, Entity, Literal, Statement, Triple
 from mkg_builder.names import normalise, slug
 from mkg_builder.places import country_id, country_name
@@ -28,7 +27,6 @@ class Told:
         repeated: by table, the ids that several of its rows have.
         otherwise: by table, the ids that an earlier row calls otherwise, with both names.
         passed_over: the ids of rows that `only` leaves out of the tables that tell of things.
-        foreign: the hosts of pictures that the source may not ask, with how many of them.
         beyond: the ids that the limit leaves out.
         left_out: by table, how many rows `only` leaves out, and how many are about such.
     """
@@ -39,7 +37,6 @@ class Told:
     repeated: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     otherwise: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     passed_over: set[str] = field(default_factory=set)
-    foreign: Counter[str] = field(default_factory=Counter)
     beyond: set[str] = field(default_factory=set)
     left_out: Counter[str] = field(default_factory=Counter)
     attributes: set[tuple[str, str]] = field(default_factory=set)
@@ -62,9 +59,6 @@ class Told:
             first = min(names)
             yield (f"{table}: {counted(len(names), 'id')} called otherwise than before, the first {first}: "
                    f"{names[first]}; if they are two things, give the ids of one table a `template`")  # fmt: skip
-        if self.foreign:
-            yield (f"{counted(self.foreign.total(), 'picture')} left out, of hosts that the source may not ask; to ask "
-                   f"them: hosts: [{', '.join(sorted(self.foreign)[:5])}]")  # fmt: skip
         if self.left_out:
             counts = ", ".join(f"{name} {count:,}" for name, count in sorted(self.left_out.items()))
             yield f"rows that `only` leaves out, and rows about such: {counts}"
@@ -141,7 +135,7 @@ class Scribe:
         same_as = {
             f"{kind}:{value}" for kind, column in mapped.same_as.items() for value in self.texts(column, thing, kind)
         }
-        image = self._image(thing, told)
+        image = self._image(thing)
         for other in told.other_accounts(thing, {"calls it": label, "says of it": text or None, "shows it in": image}):
             self.context.drop(Dropped(thing, "repeated_id", f"{self.name}: another row {other}"))
         label = told.label(mapped.type, thing) or label
@@ -150,7 +144,7 @@ class Scribe:
             sources=(self.context.name,), aliases=tuple(sorted(set(aliases) - {label})),
         )  # fmt: skip
 
-    def _image(self, thing: str, told: Told) -> str | None:
+    def _image(self, thing: str) -> str | None:
         column = self.table.entity.image
         if column is None:
             return None
@@ -158,16 +152,15 @@ class Scribe:
             key = picture_key(self.context.name, column, value)
             if self.context.has(key):
                 return key
-            why = self._not_there(column, value, told)
+            why = self._not_there(column, value)
             self.context.drop(Dropped(thing, "picture_not_fetched", f"{self.name}: {value}: {why}"))
         return None
 
-    def _not_there(self, column: ImageColumn, value: str, told: Told) -> str:
+    def _not_there(self, column: ImageColumn, value: str) -> str:
         if column.endpoint is None and not value.startswith(WEB):
             return "no such file beside the recipe"
-        if column.endpoint is not None or is_fetchable(value, self.context.hosts):
+        if column.endpoint is not None or self.context.may_ask(value):
             return "not fetched"
-        told.foreign[value.split("/")[2]] += 1
         return "its host is not among the source's `hosts`"
 
     def facts(self, thing: str, told: Told) -> Iterator[Statement]:

@@ -6,13 +6,11 @@ by them.
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from typing_extensions import override
 
-from mkg_builder.addresses import is_fetchable
 from mkg_builder.errors import UnknownNameError
 from mkg_builder.graph import Dropped, Statement, Triple
 from mkg_builder.recipe import Limit
@@ -121,7 +119,7 @@ class WikiArt(Source):
         A size that could not be had now is no reason to take another: the next run asks for it again.
         """
         images = (image for record in records if (image := site.image_address(record)) is not None)
-        wanted = [image for image in images if is_fetchable(image, context.hosts)]
+        wanted = [image for image in images if context.may_ask(image)]
         for size in self.options.image_sizes:
             answers = context.get_all([site.image_request(image, size) for image in wanted])
             wanted = [  # one picture in memory at a time
@@ -150,7 +148,6 @@ class _Reading:
         self._works: dict[int, str] = {}  # contentId -> id
         self._paths: dict[str, str | None] = {}  # id -> where the work's answers are
         self._short: list[str] = []
-        self._foreign: Counter[str] = Counter()
 
     def statements(self) -> Iterator[Statement]:
         for batch in site.oeuvres(self._context, self._options.chosen(self._listed)):
@@ -175,11 +172,6 @@ class _Reading:
             self._context.note(
                 f"{counted(len(self._short), 'list')} of fewer works than the artist's page says: {some}"
             )
-
-        if self._foreign:
-            hosts = ", ".join(sorted(self._foreign)[:5])
-            pictures = counted(self._foreign.total(), "picture")
-            self._context.note(f"{pictures} left out, of hosts that the source may not ask: {hosts}")
 
     def _spam_in(self, artist: str) -> str:
         found = self._spam.search(artist_label(artist, self._listed[artist])) if self._spam else None
@@ -263,9 +255,7 @@ class _Reading:
         if address is None:
             return None
         requests = [site.image_request(address, size) for size in self._options.image_sizes]
-        kept = any(self._context.has(request.key) for request in requests)
-        if not kept and not is_fetchable(address, self._context.hosts):
-            self._foreign[address.split("/")[2]] += 1
+        if not (any(self._context.has(request.key) for request in requests) or self._context.may_ask(address)):
             return None
         whole = self._context.is_whole_picture
         return next((request.key for request in requests if whole(self._context.get(request))), None)
