@@ -22,6 +22,8 @@ from mkg_builder.errors import DataError, StorageError, UsageError
 _EXECUTABLE_NAMES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".joblib", ".dill"}
 _PROTOCOLS, _OPCODES = (b"\2", b"\3", b"\4", b"\5"), (b"(", b"]", b"}", b")", b"c", b"I", b"S", b"V")
 _HOST = socket.gethostname()
+_LEFT = re.compile(r"\.(?P<folder>.+)\.(?P<process>\d+)@(?P<host>[^@]+)\.(?P<kind>old|tmp)")
+"""What a process calls the folder that it is making, and the one that it replaces."""
 _MAGIC = {b"PK\x03\x04": "a zip (the form of .pt and .npz files)", b"\x93NUMPY": "a NumPy array", b"\x1f\x8b": "gzip"}
 
 
@@ -181,12 +183,11 @@ def require_place(folder: Path) -> Path:
 
 def put_back(folder: Path) -> None:
     """Undo what a process that was killed while it made or replaced a folder has left beside it."""
-    ours = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)@{re.escape(_HOST)}\.(old|tmp)")
     for left in sorted(folder.parent.glob(".*")):
-        found = ours.fullmatch(left.name)
-        if found is None or _runs(int(found[1])):
+        found = _LEFT.fullmatch(left.name)
+        if not found or (found["folder"], found["host"]) != (folder.name, _HOST) or _runs(int(found["process"])):
             continue
-        if found[2] == "old" and not folder.exists():
+        if found["kind"] == "old" and not folder.exists():
             left.rename(folder)
         else:
             shutil.rmtree(left, ignore_errors=True)
